@@ -1,0 +1,162 @@
+"""Configuration as frozen, valid values. ``factory.toml`` is shared (ops repo); ``host.toml`` belongs to one machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+
+class Mode(StrEnum):
+    OBSERVE = "observe"
+    SUGGEST = "suggest"
+    MERGE = "merge"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """How the project's own commands run: set-up has ``egress``; everything after it is offline."""
+
+    setup: tuple[str, ...] = ()
+    """Shell lines, run when a lock file changes; their result is cached read-only."""
+    cache: tuple[str, ...] = ()
+    """Paths (relative to the checkout) that set-up produces and later runs see read-only."""
+    lock_files: tuple[str, ...] = ()
+    egress: tuple[str, ...] = ()
+    directory: str = "."
+
+
+@dataclass(frozen=True)
+class Ci:
+    command: str = ""
+    """Shell line that decides whether a commit is green; empty: the factory runs no CI."""
+    contexts: tuple[str, ...] = ("factory/ci",)
+    """Contexts required before a review and a merge."""
+    minutes: float = 20
+
+
+@dataclass(frozen=True)
+class Budgets:
+    run_usd: float = 2.0
+    role_day_usd: float = 20.0
+    project_day_usd: float = 40.0
+    project_month_usd: float = 400.0
+
+
+@dataclass(frozen=True)
+class Trust:
+    people: frozenset[str] = frozenset()
+    """Logins whose labels and text count, besides collaborators with write."""
+
+
+@dataclass(frozen=True)
+class AgentEntry:
+    """``[[agents]]``: a hired name, bound to roles."""
+
+    name: str
+    backend: str
+    """Backend kind: native, claude-code, ..."""
+    model: str
+    roles: frozenset[str]
+
+
+@dataclass(frozen=True)
+class RoleDefinition:
+    """``agents/<role>.toml``."""
+
+    name: str
+    description: str
+    account: str
+    active: bool
+    """False: known, shown by ``factory agents``, not yet acting."""
+    formulas: tuple[str, ...]
+    grants: frozenset[str]
+    """Grant names a formula of this role may ask for."""
+    schedule: str | None = None
+    origin: str = "packaged"
+
+
+@dataclass(frozen=True)
+class FactoryConfig:
+    """``factory.toml`` of one project."""
+
+    project: str
+    """``owner/name`` of the project repo."""
+    mode: Mode
+    agents: tuple[AgentEntry, ...] = ()
+    accounts: Mapping[str, str] = field(default_factory=dict)
+    """role or duty -> account login; defaults fill what is absent (dev -> dev-bot, ...)."""
+    approvers: frozenset[str] = frozenset()
+    admins: frozenset[str] = frozenset()
+    trust: Trust = Trust()
+    environment: Environment = Environment()
+    ci: Ci = Ci()
+    budgets: Budgets = Budgets()
+    poll_seconds: float = 30
+    dev_slots: int = 1
+    """Issues worked on at the same time in this project."""
+    review_all: bool = False
+    schedules: Mapping[str, str] = field(default_factory=dict)
+    commit: str = ""
+    """Ops commit it was read at."""
+
+    def account(self, role: str) -> str:
+        """Login of the account a role or duty (``factory``, ``ci``, ``vault``...) acts with."""
+        return self.accounts.get(role) or DEFAULT_ACCOUNTS[role]
+
+
+DEFAULT_ACCOUNTS: Mapping[str, str] = {
+    "dev": "dev-bot",
+    "reviewer": "review-bot",
+    "gardener": "gardener-bot",
+    "planner": "planner-bot",
+    "predictor": "predictor-bot",
+    "architect": "architect-bot",
+    "supervisor": "supervisor-bot",
+    "factory": "factory-bot",
+    "vault": "vault-bot",
+    "dispatcher": "dispatcher-bot",
+    "sentinel": "sentinel-bot",
+}
+
+
+@dataclass(frozen=True)
+class BackendHost:
+    """``[backends.<agent name>]`` in host.toml: where this host reaches it. Keys never leave the gateway."""
+
+    kind: str
+    url: str | None = None
+    key_file: Path | None = None
+    auth: str = "gateway"
+    slots: int = 1
+    replay: Path | None = None
+    price_input: float | None = None
+    price_output: float | None = None
+    """USD per million tokens."""
+
+
+@dataclass(frozen=True)
+class HostConfig:
+    """``$FACTORY_HOME/state/host.toml``."""
+
+    home: Path
+    host: str
+    forge_url: str
+    embedded: bool
+    forge_port: int | None
+    web_port: int
+    ops_repos: tuple[str, ...]
+    sandbox: str = "bubblewrap"
+    backends: Mapping[str, BackendHost] = field(default_factory=dict)
+    tool_mounts: tuple[str, ...] = ()
+    slots: int = 2
+    """Sessions this host runs at the same time."""
+
+    @property
+    def state(self) -> Path:
+        return self.home / "state"
+
+    @property
+    def cache(self) -> Path:
+        return self.home / "cache"

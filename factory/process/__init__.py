@@ -1,0 +1,1 @@
+"""Processes: spawn, supervise, limit and kill whole trees; locks that prove a process dead; background services."""

@@ -1,1 +1,1 @@
-"""Git: objects without a checkout, the git binary under a clean environment, compare-and-swap pushes, clones, packs, leases."""
+"""Git: objects without a checkout, the git binary run clean, compare-and-swap pushes, clones, packs, leases."""

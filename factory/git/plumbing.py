@@ -1,9 +1,9 @@
 """The git binary on the host, in an environment of our own making.
 
-Nothing from the machine, the user or a repo's neighbours decides what git does here: no system or global configuration, no
-hooks, no fsmonitor, no credential helper, no prompt, no pager, no replace refs, no transport unless a caller opens exactly
-one. A git command on the host only ever runs against repos the factory made (never a session's clone: ``git status`` there
-executes the session's fsmonitor and filters, security-rules.md).
+Nothing from the machine, the user or a repo's neighbours decides what git does here: no system or global
+configuration, no hooks, no fsmonitor, no credential helper, no prompt, no pager, no replace refs, no transport
+unless a caller opens exactly one. A git command on the host only ever runs against repos the factory made (never a
+session's clone: ``git status`` there executes the session's fsmonitor and filters, security-rules.md).
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ def git(
 ) -> bytes:
     """Run one git command on ``repo`` (its git directory; None for a command without one) and return its stdout.
 
-    ``env`` is added to the clean environment. Raises GitFailed, with what git said, its secrets removed; GitMissing when
-    there is no git.
+    ``env`` is added to the clean environment. Raises GitFailed, with what git said, its secrets removed; GitMissing
+    when there is no git.
     """
     done = attempt(repo, *args, input=input, timeout_s=timeout_s, env=env)
     if done.timed_out or done.returncode != 0 or done.truncated:

@@ -8,7 +8,8 @@ from factory.errors import UsageError
 
 ZERO = "0" * 40
 _OID = re.compile(r"[0-9a-f]{40}")
-# git-check-ref-format(1): no component starts with a dot or ends in .lock, no "..", no "@{", none of the special characters.
+# git-check-ref-format(1): no component starts with a dot or ends in .lock, no "..", no "@{", none of the special
+# characters.
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(?:/|$)")
 
 

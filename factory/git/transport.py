@@ -1,9 +1,9 @@
-"""Fetch and push with a remote, each ref changed by compare-and-swap, the token never in an argv, a file or an environment.
+"""Fetch and push; each ref changes by compare-and-swap, the token is in no argv, file or environment.
 
-The token travels as an anonymous in-memory file (memfd) that only git and the helper it starts inherit. The helper is one
-line of shell, configured for exactly the remote's scheme, host and port, so no redirect can talk git into showing it
-elsewhere (redirects are off besides). An ``http.extraHeader`` in GIT_CONFIG_* variables would save the server's 401 but
-stands in the environment of every process below and is sent to wherever a redirect leads.
+The token travels as an anonymous in-memory file (memfd) that only git and the helper it starts inherit. The helper
+is one line of shell, configured for exactly the remote's scheme, host and port, so no redirect can talk git into
+showing it elsewhere (redirects are off besides). An ``http.extraHeader`` in GIT_CONFIG_* variables would save the
+server's 401 but stands in the environment of every process below and is sent to wherever a redirect leads.
 
 libgit2 has no force-with-lease (libgit2#3947), so the network belongs to the git binary (style.md section 8).
 """
@@ -43,7 +43,9 @@ class Remote:
         if scheme in ("http", "https"):
             parts = urlsplit(self.url)
             if parts.username is not None or parts.password is not None:
-                raise UsageError(f"{redacted(self.url)}: the URL holds a login", hint="use Remote.parse, which takes it out")
+                raise UsageError(
+                    f"{redacted(self.url)}: the URL holds a login", hint="use Remote.parse, which takes it out"
+                )
         if any(ord(letter) < 32 for letter in self.url + self.username + self.token):
             raise UsageError(f"{redacted(self.url)!r}: control characters in a URL or a login")
 
@@ -60,7 +62,7 @@ class Remote:
 
     @property
     def scheme(self) -> str:
-        """``http``, ``https``, ``ssh`` or ``file``. Raises UsageError for anything else (``ext::`` would run a command)."""
+        """``http``, ``https``, ``ssh`` or ``file``; UsageError for anything else (``ext::`` would run a command)."""
         for scheme in ("http", "https", "ssh", "file"):
             if self.url.startswith(f"{scheme}://"):
                 return scheme
@@ -68,7 +70,10 @@ class Remote:
             return "file"
         if "::" not in self.url and _SCP_LIKE.fullmatch(self.url):
             return "ssh"
-        raise UsageError(f"{redacted(self.url)!r} is not a repo address", hint="use http(s)://, ssh://, user@host:path or an absolute path")
+        raise UsageError(
+            f"{redacted(self.url)!r} is not a repo address",
+            hint="use http(s)://, ssh://, user@host:path or an absolute path",
+        )
 
     @property
     def origin(self) -> str:
@@ -114,7 +119,9 @@ def ls_remote(remote: Remote, prefixes: Sequence[str] = ("refs/",)) -> Mapping[s
 
 def default_branch(remote: Remote) -> str | None:
     """The branch the remote's HEAD names, without ``refs/heads/``; None when it says none (an empty repo)."""
-    done = _talk(None, remote, ("ls-remote", "--quiet", "--symref", "--", remote.url, "HEAD"), timeout_s=_LIST_TIMEOUT_S)
+    done = _talk(
+        None, remote, ("ls-remote", "--quiet", "--symref", "--", remote.url, "HEAD"), timeout_s=_LIST_TIMEOUT_S
+    )
     if done.returncode != 0 or done.timed_out:
         raise _network_error("reading the default branch of", remote, done, _LIST_TIMEOUT_S)
     match = re.search(rb"^ref: refs/heads/(\S+)\tHEAD$", done.stdout, re.MULTILINE)
@@ -133,7 +140,11 @@ def fetch(repo: Path, remote: Remote, refspecs: Sequence[str], *, depth: int | N
         options.append(f"--depth={depth}")
     names = "".join(f"{refspec}\n" for refspec in refspecs).encode()
     done = _talk(
-        repo, remote, ("fetch", *options, "--refmap=", "--stdin", "--", remote.url), input=names, timeout_s=_FETCH_TIMEOUT_S
+        repo,
+        remote,
+        ("fetch", *options, "--refmap=", "--stdin", "--", remote.url),
+        input=names,
+        timeout_s=_FETCH_TIMEOUT_S,
     )
     if done.returncode != 0 or done.timed_out:
         raise _network_error("fetching from", remote, done, _FETCH_TIMEOUT_S)
@@ -142,8 +153,9 @@ def fetch(repo: Path, remote: Remote, refspecs: Sequence[str], *, depth: int | N
 def push(repo: Path, remote: Remote, updates: Sequence[RefUpdate], *, atomic: bool = True) -> None:
     """Change refs of the remote, each only from its expected value; with ``atomic`` all of them or none.
 
-    Returns when the remote holds all new values (also when it already did). After anything but a clean success the
-    remote is read before judging: git has reported landed pushes as rejected.
+    Returns when the remote holds all new values, also when it already did: whoever must be the only winner puts
+    something unique into the commit. After anything but a clean success the remote is read before judging: git has
+    reported landed pushes as rejected.
 
     Raises RefMoved (the message names the first ref found at another value), PushRefused or another ForgeRefused (the
     server said no), ForgeUnavailable (nothing is known of the outcome), GitFailed (an object is missing here).
@@ -154,7 +166,13 @@ def push(repo: Path, remote: Remote, updates: Sequence[RefUpdate], *, atomic: bo
         raise UsageError("a push names the same ref twice")
     leases = [f"--force-with-lease={update.ref}:{update.expected or ''}" for update in updates]
     specs = [f"{update.new or ''}:{update.ref}" for update in updates]
-    options = ["--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no", *(["--atomic"] if atomic else [])]
+    options = [
+        "--porcelain",
+        "--no-verify",
+        "--no-follow-tags",
+        "--recurse-submodules=no",
+        *(["--atomic"] if atomic else []),
+    ]
     done = _talk(repo, remote, ("push", *options, *leases, "--", remote.url, *specs), timeout_s=_PUSH_TIMEOUT_S)
     if done.returncode == 0 and not done.timed_out:
         return
@@ -184,7 +202,9 @@ def _judge_refused_push(remote: Remote, updates: Sequence[RefUpdate], done: Comp
         raise GitFailed(f"pushing to {redacted(remote.url)}: {said}")
     names = ", ".join(update.ref for update in updates)
     raise PushRefused(
-        f"pushing {names} to {redacted(remote.url)}: refused: {said}", status=_http_status(done.stderr) or 403, detail=said
+        f"pushing {names} to {redacted(remote.url)}: refused: {said}",
+        status=_http_status(done.stderr) or 403,
+        detail=said,
     )
 
 
@@ -238,7 +258,12 @@ def _network_error(doing: str, remote: Remote, done: Completed, timeout_s: float
         return ForgeUnavailable(what)
     if b"couldn't find remote ref" in low:
         return NotFound(what, status=404, detail=said)
-    if status == 404 or b"not found" in low or b"does not appear to be a git repository" in low or b"does not exist" in low:
+    if (
+        status == 404
+        or b"not found" in low
+        or b"does not appear to be a git repository" in low
+        or b"does not exist" in low
+    ):
         return NotFound(what, status=404, detail=said)
     if status is not None or b"authentication failed" in low or b"could not read username" in low:
         return ForgeRefused(what, status=status or 401, detail=said)
@@ -248,9 +273,10 @@ def _network_error(doing: str, remote: Remote, done: Completed, timeout_s: float
 
 
 _OUTAGE = (
-    b"could not resolve host", b"failed to connect", b"connection refused", b"connection timed out", b"couldn't connect",
-    b"early eof", b"the remote end hung up", b"operation timed out", b"recv failure", b"empty reply", b"connection reset",
-    b"operation too slow", b"unexpected disconnect", b"rpc failed", b"no route to host", b"network is unreachable",
+    b"could not resolve host", b"failed to connect", b"connection refused", b"connection timed out",
+    b"couldn't connect", b"early eof", b"the remote end hung up", b"operation timed out", b"recv failure",
+    b"empty reply", b"connection reset", b"operation too slow", b"unexpected disconnect", b"rpc failed",
+    b"no route to host", b"network is unreachable",
 )  # fmt: skip
 
 
@@ -271,7 +297,9 @@ def _server_words(done: Completed, remote: Remote) -> str:
     """What the server said (its ``remote:`` lines and per-ref reasons), else what git said."""
     if done.timed_out:
         return "no end in time"
-    lines = [line[7:].strip() for line in redacted(done.stderr, (remote.token,)).splitlines() if line.startswith("remote:")]
+    lines = [
+        line[7:].strip() for line in redacted(done.stderr, (remote.token,)).splitlines() if line.startswith("remote:")
+    ]
     for line in redacted(done.stdout, (remote.token,)).splitlines():
         if line.startswith("!\t"):
             lines.append(line.rpartition("\t")[2].strip())

@@ -5,31 +5,22 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import psutil
-
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def identity(pid: int) -> float | None:
     """The creation mark of process ``pid``, or None when there is none (a zombie still has one).
 
-    On Linux it is the start time in seconds since boot, read from ``/proc/<pid>/stat``: unlike psutil's
-    ``create_time`` it does not move when the wall clock is stepped. Compare it only with another ``identity`` of
-    the same boot; across boots, keep ``lock.boot_id()`` beside it.
+    It is the start time in seconds since boot, read from ``/proc/<pid>/stat``: unlike psutil's ``create_time`` it
+    does not move when the wall clock is stepped. Compare it only with another ``identity`` of the same boot; across
+    boots, keep ``lock.boot_id()`` beside it.
     """
     fields = stat_fields(pid)
-    if fields is not None:
-        return int(fields[19]) / _TICKS_PER_S
-    if Path("/proc/self/stat").exists():
-        return None
-    try:
-        return psutil.Process(pid).create_time()
-    except psutil.Error:
-        return None
+    return None if fields is None else int(fields[19]) / _TICKS_PER_S
 
 
 def stat_fields(pid: int) -> list[str] | None:
-    """The fields of ``/proc/<pid>/stat`` after the command name: [0] state, [1] parent, [2] group, [3] session, [19] start."""
+    """``/proc/<pid>/stat`` after the command name: [0] state, [1] parent, [2] group, [3] session, [19] start."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,7 +1,8 @@
-"""Locks on files that end with their holder: taking one proves that whoever held it, and every child it was given to, is dead.
+"""Locks on files that end with their holder: taking one proves the earlier holder and its heirs dead.
 
-flock(2) belongs to the open file, not to the process: a child that inherits the descriptor keeps the lock after its parent
-was killed. So nothing here ever unlocks explicitly (that would unlock it for the child as well); closing is the only end.
+flock(2) belongs to the open file, not to the process: a child that inherits the descriptor keeps the lock after its
+parent was killed. So nothing here ever unlocks explicitly (that would unlock it for the child as well); closing is
+the only end.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ class Held:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.release()
 
 
@@ -104,9 +107,10 @@ def _open(path: Path) -> int:
 
 
 def _is_current(path: Path, fd: int) -> bool:
-    # The file may have been deleted between open and lock (cache/ may vanish at any time): a lock on it protects nothing.
+    # The file may have been deleted between open and lock (cache/ may vanish at any time): a lock on it protects
+    # nothing.
     try:
-        there = os.stat(path, follow_symlinks=False)
+        there = path.lstat()
     except FileNotFoundError:
         return False
     here = os.fstat(fd)

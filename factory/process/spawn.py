@@ -1,8 +1,8 @@
-"""The subprocess door: start a program with an explicit environment, bounded in time and output, and end its whole tree.
+"""The subprocess door: start a program with an explicit environment, within bounds, and end its whole tree.
 
-Every process gets its environment from the caller (nothing is inherited but what ``env`` names), its own session (or at
-least its own process group), no open descriptors but the named ones, and a mark by which a descendant that escaped group
-and session is still found.
+Every process gets its environment from the caller (nothing is inherited but what ``env`` names), its own session
+(or at least its own process group), no open descriptors but the named ones, and a mark by which a descendant that
+escaped group and session is still found.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ UNKNOWN_EXIT = -256
 """What ``poll`` and ``wait`` return for an adopted process that ended: its exit code went to its own parent."""
 
 TREE_MARK = "FACTORY_TREE"
-"""Environment variable added to every child: a random mark that descendants inherit, so that ``kill_tree`` finds them."""
+"""Variable added to every child's environment: a random mark that descendants inherit, for ``kill_tree``."""
 
 _CHUNK = 65536
 _DEFAULT_MAX_OUTPUT = 64 * 1024 * 1024
@@ -77,7 +77,7 @@ class _Popen(subprocess.Popen[bytes]):
     def __del__(self, *args: Any, **kwargs: Any) -> None:
         if self.left_running and getattr(self, "returncode", 0) is None:
             kwargs["_warn"] = lambda *_a, **_k: None
-        super().__del__(*args, **kwargs)  # type: ignore[misc]
+        super().__del__(*args, **kwargs)
 
 
 class Child:
@@ -100,7 +100,7 @@ class Child:
 
     @property
     def stdout_fd(self) -> int | None:
-        """The raw reading end of standard output, if ``stdout=PIPE``; the caller may set it non-blocking and select on it."""
+        """The raw reading end of standard output, if ``stdout=PIPE``, for a selector or ``os.read``."""
         return None if self._popen.stdout is None else self._popen.stdout.fileno()
 
     @property
@@ -123,12 +123,12 @@ class Child:
         return self._popen.wait()
 
     def kill_tree(self, grace_s: float = 0.5) -> None:
-        """End the process and every descendant: SIGTERM to the group, ``grace_s`` seconds, then SIGKILL; at most 2 s in all."""
+        """End it and every descendant: SIGTERM, ``grace_s`` seconds to obey, then SIGKILL; at most 2 s in all."""
         end_tree(Tree(self.pid, self.created, f"{TREE_MARK}={self._mark}".encode()), grace_s=grace_s)
         self.wait(1.0)
 
     def end_group(self) -> None:
-        """SIGKILL what is left of the process group. Only before the child is reaped: till then the number is surely ours."""
+        """SIGKILL what is left of the process group; only before the reaping, while its number is surely ours."""
         if self._popen.returncode is not None:
             return
         try:
@@ -153,7 +153,9 @@ class Child:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.poll() is None:
             self.kill_tree()
         self.close()
@@ -193,7 +195,9 @@ class Adopted:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -226,10 +230,10 @@ def spawn(
 ) -> Child:
     """Start ``argv`` and return at once.
 
-    ``stdin`` None is /dev/null; ``stdout``/``stderr`` take ``PIPE``, ``DEVNULL``, ``STDOUT`` (stderr only), a descriptor,
-    or None to share ours. ``uid``/``gid`` drop to that user with no supplementary groups. ``rlimits`` uses the long option
-    names of prlimit(1) (``nofile``, ``nproc``, ``as``, ``fsize``, ``core``, ``cpu``), soft and hard alike.
-    ``keep_session`` keeps our terminal session and only makes a process group of its own.
+    ``stdin`` None is /dev/null; ``stdout``/``stderr`` take ``PIPE``, ``DEVNULL``, ``STDOUT`` (stderr only), a
+    descriptor, or None to share ours. ``uid``/``gid`` drop to that user with no supplementary groups. ``rlimits``
+    uses the long option names of prlimit(1) (``nofile``, ``nproc``, ``as``, ``fsize``, ``core``, ``cpu``), soft and
+    hard alike. ``keep_session`` keeps our terminal session and only makes a process group of its own.
 
     A child that asks to die with its parent dies with the *thread* that started it: start such a child from a thread
     that lives as long as it should.
@@ -255,7 +259,9 @@ def spawn(
             extra_groups=None if uid is None else [],
         )
     except (OSError, subprocess.SubprocessError) as error:
-        raise StartFailed(f"starting {argv[0]}: {_reason(error)}", hint=f"is {argv[0]} installed and executable?") from error
+        raise StartFailed(
+            f"starting {argv[0]}: {_reason(error)}", hint=f"is {argv[0]} installed and executable?"
+        ) from error
     return Child(popen, mark)
 
 
@@ -274,14 +280,24 @@ def run(
 ) -> Completed:
     """Run ``argv`` to its end and return what it said. ``input`` is bytes for its stdin, or a descriptor to read from.
 
-    At most ``max_output`` bytes are kept of each stream; the rest is read and dropped (``truncated``). After ``timeout_s``
-    seconds the whole tree is killed (``timed_out``). Nothing outlives the call in the program's process group.
+    At most ``max_output`` bytes are kept of each stream; the rest is read and dropped (``truncated``). After
+    ``timeout_s`` seconds the whole tree is killed (``timed_out``). Nothing outlives the call in the program's
+    process group.
 
     Raises StartFailed when the program cannot be executed.
     """
     stdin = PIPE if isinstance(input, bytes) else input
     with spawn(
-        argv, cwd=cwd, env=env, stdin=stdin, stdout=PIPE, stderr=PIPE, pass_fds=pass_fds, uid=uid, gid=gid, rlimits=rlimits
+        argv,
+        cwd=cwd,
+        env=env,
+        stdin=stdin,
+        stdout=PIPE,
+        stderr=PIPE,
+        pass_fds=pass_fds,
+        uid=uid,
+        gid=gid,
+        rlimits=rlimits,
     ) as child:
         exchange = _Exchange(child, input if isinstance(input, bytes) else b"", max_output)
         finished = exchange.pump(time.monotonic() + timeout_s)

@@ -126,6 +126,9 @@ class BackendHost:
     """``[backends.<agent name>]`` in host.toml: where this host reaches it. Keys never leave the gateway."""
 
     kind: str
+    model: str = ""
+    roles: frozenset[str] = frozenset()
+    """What ``hire`` bound it to; in force on this host until ``factory.toml`` names the same agent."""
     url: str | None = None
     key_file: Path | None = None
     auth: str = "gateway"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from factory.config.model import Ci, Environment
 from factory.runs.model import Cause, RunState, Subject, Usage
 
 
@@ -45,6 +46,12 @@ class SessionSpec:
     """Rendered inputs: issue title and body, pull title, findings, CI log tail... Text of others, quoted by the prompt."""
     trusted: bool = True
     """False: the subject's author is not trusted; its text is marked so."""
+    backend: str = ""
+    """Backend kind of the agent (``native``, ``claude-code``...); empty for runs without a model."""
+    model: str = ""
+    environment: Environment = Environment()
+    ci: Ci = Ci()
+    """The project's environment and CI as they were in force when the run was planned."""
 
 
 @dataclass(frozen=True)

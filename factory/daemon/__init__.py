@@ -1,0 +1,1 @@
+"""The process that turns: observe, decide, perform, record."""

@@ -13,30 +13,32 @@ import unicodedata
 from fnmatch import fnmatchcase
 
 _CI = (
-    ".github/**", ".forgejo/**", ".gitea/**", ".gitlab-ci.yml", ".gitlab-ci.yaml", ".gitlab/**", ".woodpecker/**",
-    ".woodpecker.yml", ".woodpecker.yaml", ".drone.yml", ".circleci/**", ".travis.yml", ".ci/**", "ci/**", "jenkinsfile*",
-    "azure-pipelines*.yml", "bitbucket-pipelines.yml", ".buildkite/**", "appveyor.yml", ".cirrus.yml", ".builds/**",
-    ".build.yml", ".pre-commit-config.yaml", ".pre-commit-config.yml", "codeowners", "docs/codeowners",
+    ".github/**", ".forgejo/**", ".gitea/**", ".gitlab-ci.yml", ".gitlab-ci.yaml", ".gitlab/**",
+    ".woodpecker/**", ".woodpecker.yml", ".woodpecker.yaml", ".drone.yml", ".circleci/**", ".travis.yml",
+    ".ci/**", "ci/**", "jenkinsfile*", "azure-pipelines*.yml", "bitbucket-pipelines.yml", ".buildkite/**",
+    "appveyor.yml", ".cirrus.yml", ".builds/**", ".build.yml", ".pre-commit-config.yaml",
+    ".pre-commit-config.yml", "codeowners", "docs/codeowners",
 )  # fmt: skip
 """From the repository's root; lower case. ``.github`` whole: actions, rulesets and CODEOWNERS live there."""
 
 _RUNNER_NAMES = (
-    "pytest.ini", ".pytest.ini", "tox.ini", "noxfile.py", "conftest.py", "sitecustomize.py", "usercustomize.py", ".coveragerc",
-    "jest.config.*", "vitest.config.*", "vitest.workspace.*", "karma.conf.*", ".mocharc*", "playwright.config.*",
-    "cypress.config.*", ".nycrc*", "phpunit.xml*", "codecov.yml", ".codecov.yml", "mypy.ini", ".mypy.ini", "ruff.toml",
-    ".ruff.toml", ".flake8", ".eslintrc*", "eslint.config.*", ".eslintignore", ".golangci.y*ml", "clippy.toml", ".clippy.toml",
-    "nextest.toml", "sonar-project.properties",
+    "pytest.ini", ".pytest.ini", "tox.ini", "noxfile.py", "conftest.py", "sitecustomize.py", "usercustomize.py",
+    ".coveragerc", "jest.config.*", "vitest.config.*", "vitest.workspace.*", "karma.conf.*", ".mocharc*",
+    "playwright.config.*", "cypress.config.*", ".nycrc*", "phpunit.xml*", "codecov.yml", ".codecov.yml",
+    "mypy.ini", ".mypy.ini", "ruff.toml", ".ruff.toml", ".flake8", ".eslintrc*", "eslint.config.*",
+    ".eslintignore", ".golangci.y*ml", "clippy.toml", ".clippy.toml", "nextest.toml",
+    "sonar-project.properties",
 )  # fmt: skip
 """File names, in any folder: what decides which tests run and what counts as red."""
 
 _AGENT_NAMES = (
-    "agents.md", "agents.override.md", "claude.md", "claude.local.md", "gemini.md", "copilot-instructions.md", ".mcp.json",
-    "mcp.json", ".cursorrules", ".windsurfrules", ".clinerules", ".goosehints", ".aider*", "opencode.json", "opencode.jsonc",
-    "skill.md",
+    "agents.md", "agents.override.md", "claude.md", "claude.local.md", "gemini.md", "copilot-instructions.md",
+    ".mcp.json", "mcp.json", ".cursorrules", ".windsurfrules", ".clinerules", ".goosehints", ".aider*",
+    "opencode.json", "opencode.jsonc", "skill.md",
 )  # fmt: skip
 _AGENT_FOLDERS = (
-    ".claude", ".codex", ".opencode", ".pi", ".cursor", ".gemini", ".agents", ".agent", ".windsurf", ".clinerules", ".roo",
-    ".continue", ".aider", ".kilocode", ".factory",
+    ".claude", ".codex", ".opencode", ".pi", ".cursor", ".gemini", ".agents", ".agent", ".windsurf",
+    ".clinerules", ".roo", ".continue", ".aider", ".kilocode", ".factory",
 )  # fmt: skip
 """In any folder: programs that look for these walk upwards from where they work."""
 
@@ -44,22 +46,34 @@ _GIT_NAMES = (".gitattributes", ".gitmodules", ".lfsconfig", ".mailmap")
 """``.gitattributes`` can hide a file from diffs and run filters; ``.gitmodules`` brings code of elsewhere."""
 
 _INFRA_NAMES = (
-    "dockerfile", "dockerfile.*", "*.dockerfile", "containerfile", "containerfile.*", "docker-compose*.y*ml", "compose.y*ml",
-    "compose.*.y*ml", "docker-bake.*", "*.tf", "*.tfvars", "*.tf.json", "*.hcl", "*.nomad", "chart.yaml", "kustomization.y*ml",
-    "skaffold.y*ml", "helmfile.y*ml", "*.service", "*.timer", "*.socket", "*.container", "caddyfile", "*.caddyfile",
-    "nginx.conf", "procfile", "fly.toml", "vercel.json", "netlify.toml", "render.yaml", "railway.json", "app.json", "app.yaml",
-    "serverless.y*ml", "cloudbuild.y*ml", "vagrantfile", "ansible.cfg", "crontab", ".env", ".env.*", "alembic.ini",
-    "wrangler.toml", "pulumi*.y*ml", "cdk.json", "samconfig.toml", "dokku*", "captain-definition",
+    "dockerfile", "dockerfile.*", "*.dockerfile", "containerfile", "containerfile.*", "docker-compose*.y*ml",
+    "compose.y*ml", "compose.*.y*ml", "docker-bake.*", "*.tf", "*.tfvars", "*.tf.json", "*.hcl", "*.nomad",
+    "chart.yaml", "kustomization.y*ml", "skaffold.y*ml", "helmfile.y*ml", "*.service", "*.timer", "*.socket",
+    "*.container", "caddyfile", "*.caddyfile", "nginx.conf", "procfile", "fly.toml", "vercel.json",
+    "netlify.toml", "render.yaml", "railway.json", "app.json", "app.yaml", "serverless.y*ml", "cloudbuild.y*ml",
+    "vagrantfile", "ansible.cfg", "crontab", ".env", ".env.*", "alembic.ini", "wrangler.toml", "pulumi*.y*ml",
+    "cdk.json", "samconfig.toml", "dokku*", "captain-definition",
 )  # fmt: skip
 _INFRA_FOLDERS = (
-    "migrations", "migration", "alembic", "terraform", "kubernetes", "k8s", "helm", "charts", "ansible", "nomad", "puppet",
-    "salt", "flyway", "liquibase", "db/migrate", "prisma/migrations",
+    "migrations", "migration", "alembic", "terraform", "kubernetes", "k8s", "helm", "charts", "ansible",
+    "nomad", "puppet", "salt", "flyway", "liquibase", "db/migrate", "prisma/migrations",
 )  # fmt: skip
 """In any place of the path."""
 _INFRA_ROOTS = ("deploy", "deployment", "deployments", "infra", "infrastructure", "ops", "etc", "systemd", "docker")
 """Only as the first folder: deeper down these are ordinary package names."""
 
-_TEST_FOLDERS = frozenset({"test", "tests", "__tests__", "spec", "specs", "testing", "e2e", "testdata", "__snapshots__"})
+_TOOL_FILES = {
+    "make": ("makefile", "gnumakefile"),
+    "npm": ("package.json",), "pnpm": ("package.json",), "yarn": ("package.json",), "npx": ("package.json",),
+    "bun": ("package.json",), "just": ("justfile", ".justfile"), "task": ("taskfile.yml",), "tox": ("tox.ini",),
+    "nox": ("noxfile.py",), "rake": ("rakefile",), "mvn": ("pom.xml",), "gradle": ("build.gradle",),
+    "gradlew": ("build.gradle", "build.gradle.kts", "gradlew"),
+}  # fmt: skip
+"""First word of a CI command -> the files that say what it does."""
+
+_TEST_FOLDERS = frozenset(
+    {"test", "tests", "__tests__", "spec", "specs", "testing", "e2e", "testdata", "__snapshots__"}
+)
 _TEST_NAME = re.compile(
     r"(^test_.*|.*_test|.*_tests|.*_spec|.*\.test|.*\.spec|^tests?$|.*Tests?$|.*IT$)\.(py|go|rs|js|jsx|mjs|cjs|ts|tsx|java|kt|"
     r"rb|php|c|cc|cpp|cs|swift|scala|ex|exs|sh|bats|lua)$"
@@ -99,15 +113,9 @@ def ci_files(command: str) -> frozenset[str]:
     """Folded paths that a CI command line reads to know what to do: the script it names and its tool's own file."""
     found: set[str] = set()
     words = re.split(r"[\s;&|()]+", command)
-    tools = {
-        "make": ("makefile", "gnumakefile"), "npm": ("package.json",), "pnpm": ("package.json",), "yarn": ("package.json",),
-        "bun": ("package.json",), "npx": ("package.json",), "just": ("justfile", ".justfile"), "task": ("taskfile.yml",),
-        "tox": ("tox.ini",), "nox": ("noxfile.py",), "rake": ("rakefile",), "mvn": ("pom.xml",), "gradle": ("build.gradle",),
-        "gradlew": ("build.gradle", "build.gradle.kts", "gradlew"),
-    }  # fmt: skip
     for word in words:
         cleaned = fold(word.strip("\"'"))
-        found.update(tools.get(cleaned.rpartition("/")[2], ()))
+        found.update(_TOOL_FILES.get(cleaned.rpartition("/")[2], ()))
         if "/" in cleaned or re.search(r"\.(sh|py|js|ts|rb|pl|mk|yml|yaml|toml|ini)$", cleaned):
             found.add(cleaned)
     return frozenset(found)

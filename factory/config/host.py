@@ -1,0 +1,207 @@
+"""``$FACTORY_HOME/state/host.toml``: what belongs to one machine. No secret stands in it, only where its file is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomlkit
+from pydantic import Field
+from tomlkit.exceptions import TOMLKitError
+
+from factory.config.home import write_private
+from factory.config.model import BackendHost, HostConfig
+from factory.config.shape import Findings, Shape, refused, shaped, table, texts
+from factory.config.source import Document, read
+from factory.errors import ConfigInvalid, Problem
+
+Port = Annotated[int, Field(ge=0, le=65_535)]
+Slots = Annotated[int, Field(ge=1, le=200)]
+Price = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/@?#]+(?:/[^\s?#]*)?$")]
+RepoText = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}$")]
+FileText = Annotated[str, Field(pattern=r"^[^\x00]{1,1000}$")]
+
+
+class ForgeShape(Shape):
+    url: Url
+    """address of the forge, without user, query or fragment: "http://127.0.0.1:3000" """
+    embedded: bool = False
+    """true: the factory runs the embedded forge here"""
+    port: Port | None = None
+    """port of the embedded forge"""
+
+
+class WebShape(Shape):
+    port: Port
+    """port of the operator pages on loopback; 0: any free one"""
+
+
+class BackendShape(Shape):
+    kind: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")]
+    """kind of backend: native, claude-code, ..."""
+    url: Url | None = None
+    """where the model answers"""
+    key_file: FileText | None = None
+    """file that holds the key; relative to the state folder"""
+    auth: Literal["gateway", "ambient", "none"] = "gateway"
+    slots: Slots = 1
+    replay: FileText | None = None
+    """recording to play instead of a model; relative to the state folder"""
+    price_input: Price | None = None
+    """USD per million input tokens"""
+    price_output: Price | None = None
+    """USD per million output tokens"""
+
+
+class HostShape(Shape):
+    """state/host.toml of one machine."""
+
+    schema_: Annotated[Literal[1], Field(alias="schema")] = 1
+    host: Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$")]
+    """this machine's name among the factory's hosts: lower-case letters, digits, dashes"""
+    sandbox: Literal["bubblewrap", "podman", "docker", "none"] = "bubblewrap"
+    """how sessions are confined; "none" only by name, with a warning each time"""
+    slots: Slots = 2
+    """sessions at the same time"""
+    ops_repos: list[RepoText] = Field(default_factory=list)
+    """ops repos served: ["owner/name-ops"]"""
+    tool_mounts: list[Annotated[str, Field(pattern=r"^/[^\x00]*$")]] = Field(default_factory=list)
+    """absolute paths that sessions see read-only"""
+    forge: ForgeShape
+    """[forge] with url"""
+    web: WebShape = WebShape(port=0)
+    backends: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")], BackendShape] = Field(default_factory=dict)
+
+
+def host_path(home: Path) -> Path:
+    """Where host.toml stands."""
+    return home / "state" / "host.toml"
+
+
+def load_host(home: Path) -> HostConfig:
+    """Read host.toml. Raises ConfigInvalid: nothing set up here, or all problems at once."""
+    path = host_path(home)
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ConfigInvalid(
+            f"reading {path}: there is no factory here",
+            hint="`factory demo` shows one; `factory init PATH` sets one up; FACTORY_HOME points to another",
+        ) from error
+    except OSError as error:
+        hint = "run as the user that set the factory up"
+        raise ConfigInvalid(f"reading {path}: {error.strerror}", hint=hint) from error
+    document = read(text, str(path))
+    shape, problems = shaped(document, HostShape, _judged)
+    if shape is None:
+        raise refused(str(path), problems)
+    return _valid(home, shape)
+
+
+def write_host(config: HostConfig) -> None:
+    """Write host.toml (0600, whole or not at all); comments and order of an existing one stay. Raises ConfigInvalid."""
+    path = host_path(config.home)
+    document = tomlkit.document()
+    if path.exists():
+        try:
+            document = tomlkit.parse(path.read_text(encoding="utf-8"))
+        except (TOMLKitError, UnicodeDecodeError):
+            load_host(config.home)  # says what is wrong and where; nothing is overwritten
+            raise
+    else:
+        document.add(tomlkit.comment("This machine's part of the factory. What all machines share is in the ops repo."))
+    _merge(document, _plain(config))
+    write_private(path, tomlkit.dumps(document).encode())
+
+
+def _judged(document: Document) -> list[Problem]:
+    found = Findings(document)
+    forge = table(document.data, "forge")
+    if forge.get("embedded") is True and "port" not in forge:
+        found.add(("forge",), "forge.port is missing; the embedded forge needs one", "for example port = 3000")
+    repos = texts(document.data, "ops_repos")
+    for index, repo in repos:
+        if repo in [other for _, other in repos[:index]]:
+            found.add(("ops_repos", index), f'ops_repos[{index}] repeats "{repo[:100]}"', "name it once")
+    return found.problems
+
+
+def _valid(home: Path, shape: HostShape) -> HostConfig:
+    state = home / "state"
+
+    def backend(b: BackendShape) -> BackendHost:
+        return BackendHost(
+            kind=b.kind,
+            url=b.url,
+            key_file=state / b.key_file if b.key_file else None,
+            auth=b.auth,
+            slots=b.slots,
+            replay=state / b.replay if b.replay else None,
+            price_input=b.price_input,
+            price_output=b.price_output,
+        )
+
+    return HostConfig(
+        home=home,
+        host=shape.host,
+        forge_url=shape.forge.url,
+        embedded=shape.forge.embedded,
+        forge_port=shape.forge.port,
+        web_port=shape.web.port,
+        ops_repos=tuple(shape.ops_repos),
+        sandbox=shape.sandbox,
+        backends={name: backend(b) for name, b in shape.backends.items()},
+        tool_mounts=tuple(shape.tool_mounts),
+        slots=shape.slots,
+    )
+
+
+def _plain(config: HostConfig) -> dict[str, Any]:
+    """The file's content. None stands for "not in the file"."""
+
+    def inside(path: Path | None) -> str | None:
+        if path is None:
+            return None
+        return str(path.relative_to(config.state) if path.is_relative_to(config.state) else path)
+
+    return {
+        "schema": 1,
+        "host": config.host,
+        "sandbox": config.sandbox,
+        "slots": config.slots,
+        "ops_repos": list(config.ops_repos),
+        "tool_mounts": list(config.tool_mounts) or None,
+        "forge": {"url": config.forge_url, "embedded": config.embedded, "port": config.forge_port},
+        "web": {"port": config.web_port},
+        "backends": {
+            name: {
+                "kind": b.kind,
+                "url": b.url,
+                "key_file": inside(b.key_file),
+                "auth": b.auth,
+                "slots": b.slots,
+                "replay": inside(b.replay),
+                "price_input": b.price_input,
+                "price_output": b.price_output,
+            }
+            for name, b in config.backends.items()
+        },
+    }
+
+
+def _merge(table: Any, wanted: dict[str, Any]) -> None:
+    """Make the table hold what is wanted, touching only what differs. Backends not wanted any more go."""
+    for key, value in wanted.items():
+        if value is None:
+            if key in table:
+                del table[key]
+        elif isinstance(value, dict):
+            if key not in table:
+                table[key] = tomlkit.table(is_super_table=key == "backends" and bool(value))
+            _merge(table[key], value)
+            if key == "backends":
+                for name in [n for n in table[key] if n not in value]:
+                    del table[key][name]
+        elif key not in table or table[key] != value or type(table[key]) is bool is not type(value):
+            table[key] = value

@@ -13,6 +13,7 @@ from factory.config.model import FactoryConfig, RoleDefinition
 from factory.forge.values import ChangedFile, Comment, Dependency, Issue, Pull, RepoName, Review, Status, TimelineEvent
 from factory.formula.model import Formula
 from factory.runs.model import RunRecord, Subject
+from factory.runs.spec import SessionResult, SessionSpec
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,9 @@ class IssueFacts:
     dependencies: tuple[Dependency, ...]
     comments: tuple[Comment, ...] = ()
     digest_at_label: str | None = None
-    """SHA-256 of title and body when this host first saw the newest start label; kept by the host, None before."""
+    """``trust.text_digest(issue)`` when this host first saw the newest start label; kept by the host, None before."""
+    updated_at_label: datetime | None = None
+    """The issue's ``updated_at`` at that same first sight: shows whether anything happened before we looked."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,14 @@ class AgentFacts:
 
 
 @dataclass(frozen=True)
+class Settled:
+    """A session of this host that left its ``result.json`` while the journal still calls its run unfinished."""
+
+    spec: SessionSpec
+    result: SessionResult
+
+
+@dataclass(frozen=True)
 class World:
     """Everything one tick knows about one project."""
 
@@ -114,6 +125,45 @@ class World:
     """Subjects with an effect decided but not yet confirmed."""
     spent: Mapping[str, float] = field(default_factory=dict)
     """USD: ``role:<role>:day``, ``project:day``, ``project:month``; reservations of unfinished runs included."""
+    settled: tuple[Settled, ...] = ()
+    """Finished sessions of this host whose effects are not decided yet."""
+    live: frozenset[str] = frozenset()
+    """Runs of this host whose process is known to live."""
+    dead: frozenset[str] = frozenset()
+    """Unfinished runs of this host proven to have no process (their lock could be taken) and no ``result.json``."""
+    heartbeats: Mapping[str, datetime] = field(default_factory=dict)
+    """Host -> newest time another host was seen alive (its heartbeat or lease commit)."""
+    branches: Mapping[str, str] = field(default_factory=dict)
+    """Branch -> tip, all heads of the project."""
+    account_ids: Mapping[str, int] = field(default_factory=dict)
+    """Login -> the pinned id of one of our accounts; a status counts only from that id."""
+    web_url: str = ""
+    """Where a person reads run logs: ``<web_url>/runs/<run>/log``. Empty: no link."""
+
+
+@dataclass(frozen=True)
+class Intent:
+    """"This wants doing": one run of one formula on one subject, before anything asked whether it may start."""
+
+    subject: Subject
+    formula: str
+    key: str
+    """What exactly is wanted (the head, the round...): the same want has the same key, tick after tick."""
+    reason: str
+    since: datetime
+    """Since when it waits; the oldest goes first within a priority."""
+    priority: int = 50
+    """Smaller goes first."""
+    issue: int | None = None
+    """The originating issue."""
+    title: str = ""
+    """Its title: the alias is made of it."""
+    base_ref: str = ""
+    base: str = ""
+    head_ref: str | None = None
+    head: str | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    trusted: bool = True
 
 
 @dataclass(frozen=True)
@@ -125,3 +175,16 @@ class Skip:
     reason: str
     clears: str = ""
     since: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """The first thing in the way of something: a ``Skip`` before it is known whose."""
+
+    rule: str
+    reason: str
+    clears: str = ""
+    since: datetime | None = None
+
+    def on(self, subject: Subject) -> Skip:
+        return Skip(subject, self.rule, self.reason, self.clears, self.since)

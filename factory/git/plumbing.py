@@ -169,10 +169,3 @@ def version_of(said: str) -> tuple[int, int] | None:
     """Major and minor number out of ``git version``'s answer."""
     match = re.search(r"git version (\d+)\.(\d+)", said)
     return None if match is None else (int(match[1]), int(match[2]))
-
-
-def init_bare(path: Path, *, config: Iterable[tuple[str, str]] = ()) -> None:
-    """Make a bare repo without templates (so without sample hooks); existing ones are completed, not emptied."""
-    git(None, "init", "--quiet", "--bare", "--template=", "--initial-branch=main", str(path.absolute()))
-    for key, value in config:
-        git(path, "config", key, value)

@@ -6,7 +6,6 @@ import re
 
 from factory.errors import UsageError
 
-ZERO = "0" * 40
 _OID = re.compile(r"[0-9a-f]{40}")
 # git-check-ref-format(1): no component starts with a dot or ends in .lock, no "..", no "@{", none of the special
 # characters.

@@ -193,7 +193,8 @@ def _judge_refused_push(remote: Remote, updates: Sequence[RefUpdate], done: Comp
         found = now.get(update.ref)
         if found not in (update.expected, update.new):
             raise RefMoved(
-                f"pushing {update.ref} to {redacted(remote.url)}: expected {_short(update.expected)}, found {_short(found)}",
+                f"pushing {update.ref} to {redacted(remote.url)}: "
+                f"expected {_short(update.expected)}, found {_short(found)}",
                 hint="read it again and decide afresh",
             )
     if done.timed_out or _is_outage(done.stderr):

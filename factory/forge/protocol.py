@@ -35,15 +35,29 @@ class Forge(Protocol):
 
     url: str
 
+    @property
+    def requests(self) -> int:
+        """Requests sent so far by this client."""
+        ...
+
+    @property
+    def server_time(self) -> datetime | None:
+        """The server's clock (whole seconds) at its last answer; None before the first."""
+        ...
+
     # about the server and the account
     def version(self) -> ForgeVersion: ...
     def me(self) -> User: ...
     def repo(self, repo: RepoName) -> Repo: ...
 
     # polling
-    def changed_since(self, owner: str, since: datetime | None) -> tuple[list[tuple[RepoName, Issue | Pull]], datetime | None]:
+    def changed_since(
+        self, owner: str, since: datetime | None, *, settled: datetime | None = None
+    ) -> tuple[list[tuple[RepoName, Issue | Pull]], datetime | None]:
         """All issues and pull requests of the owner's repos changed at or after ``since`` (one search, paged to its
-        end), and the newest ``updated_at`` the server named. Pulls found so carry only what the search shows."""
+        end), newest first, and the newest ``updated_at`` the server named. Pulls found so carry only what the search
+        shows. With ``settled``, paging ends at the first page that reaches back to that time: what lies before it is
+        known already."""
         ...
 
     def ls_refs(self, repo: RepoName, prefixes: Sequence[str]) -> dict[str, str]:
@@ -55,7 +69,13 @@ class Forge(Protocol):
     def issues(self, repo: RepoName, *, state: str = "open", labels: Iterable[str] = ()) -> list[Issue]: ...
     def create_issue(self, repo: RepoName, *, title: str, body: str, labels: Iterable[str] = ()) -> Issue: ...
     def edit_issue(
-        self, repo: RepoName, number: int, *, title: str | None = None, body: str | None = None, state: str | None = None
+        self,
+        repo: RepoName,
+        number: int,
+        *,
+        title: str | None = None,
+        body: str | None = None,
+        state: str | None = None,
     ) -> Issue: ...
     def comments(self, repo: RepoName, number: int) -> list[Comment]: ...
     def comment(self, repo: RepoName, number: int, body: str) -> Comment: ...
@@ -79,14 +99,26 @@ class Forge(Protocol):
         ...
 
     def edit_pull(
-        self, repo: RepoName, number: int, *, title: str | None = None, body: str | None = None, state: str | None = None
+        self,
+        repo: RepoName,
+        number: int,
+        *,
+        title: str | None = None,
+        body: str | None = None,
+        state: str | None = None,
     ) -> Pull: ...
     def pull_files(self, repo: RepoName, number: int) -> list[ChangedFile]: ...
     def pull_diff(self, repo: RepoName, number: int) -> str: ...
     def update_pull(self, repo: RepoName, number: int) -> None: ...
     def reviews(self, repo: RepoName, number: int) -> list[Review]: ...
     def review(
-        self, repo: RepoName, number: int, *, state: ReviewState, body: str, commit: str,
+        self,
+        repo: RepoName,
+        number: int,
+        *,
+        state: ReviewState,
+        body: str,
+        commit: str,
         comments: Sequence[tuple[str, int, str]] = (),
     ) -> Review: ...
     def request_review(self, repo: RepoName, number: int, reviewers: Iterable[str]) -> None: ...

@@ -134,6 +134,11 @@ class Pull:
     updated_at: datetime
     url: str
     requested_reviewers: frozenset[str] = frozenset()
+    """As the forge says it, and that includes people who already reviewed; pending requests are the reviews with
+    state REQUEST_REVIEW."""
+    comments: int = 0
+    closed_at: datetime | None = None
+    merged_by: User | None = None
 
 
 class ReviewState(StrEnum):
@@ -210,6 +215,16 @@ class BranchProtection:
     protected_file_patterns: str = ""
     unprotected_file_patterns: str = ""
     apply_to_admins: bool = False
+
+
+@dataclass(frozen=True)
+class Hook:
+    """One webhook of a repo; its secret is never told again."""
+
+    id: int
+    url: str
+    events: frozenset[str]
+    active: bool
 
 
 @dataclass(frozen=True)

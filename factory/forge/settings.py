@@ -10,6 +10,10 @@ from factory.forge.calls import Calls, at, segment
 from factory.forge.values import BranchProtection, Hook, Repo, RepoName, User
 
 
+PERMISSIONS = ("none", "read", "write", "admin", "owner")
+"""Weakest first."""
+
+
 def protection_body(rule: BranchProtection) -> dict[str, object]:
     """As Forgejo reads it; the approvals list alone is spelt in the singular."""
     body: dict[str, object] = {
@@ -129,14 +133,18 @@ class SettingsCalls(Calls):
         data = self.get(at(repo, "collaborators", login, "permission"), doing=f"reading what {login} may do in {repo}")
         return decode.text(decode.record(data), "permission") or "none"
 
-    def set_collaborator(self, repo: RepoName, login: str, permission: str) -> None:
-        """``read``, ``write`` or ``admin``, exactly; any other word would silently mean write."""
-        if permission not in ("read", "write", "admin"):
+    def set_collaborator(self, repo: RepoName, login: str, permission: str, *, at_least: bool = False) -> None:
+        """``read``, ``write`` or ``admin``, verified by asking; any other word would silently mean write.
+
+        ``at_least`` accepts an account that can do more anyway (a site admin, an organisation's owner).
+        """
+        if permission not in PERMISSIONS[1:4]:
             raise ValueError(f"{permission!r} is not a permission")
         doing = f"giving {login} {permission} on {repo}"
         self.send("PUT", at(repo, "collaborators", login), doing=doing, body={"permission": permission})
         got = self.permission(repo, login)
-        if got != permission:
+        more = at_least and got in PERMISSIONS[PERMISSIONS.index(permission) :]
+        if got != permission and not more:
             raise self.missing(doing, f"the forge says {login} has {got}")
 
     def remove_collaborator(self, repo: RepoName, login: str) -> None:

@@ -3,7 +3,7 @@
 The token travels as an anonymous in-memory file (memfd) that only git and the helper it starts inherit. The helper
 is one line of shell, configured for exactly the remote's scheme, host and port, so no redirect can talk git into
 showing it elsewhere (redirects are off besides). An ``http.extraHeader`` in GIT_CONFIG_* variables would save the
-server's 401 but stands in the environment of every process below and is sent to wherever a redirect leads.
+server's 401 but stands in the environment of every process below.
 
 libgit2 has no force-with-lease (libgit2#3947), so the network belongs to the git binary (style.md section 8).
 """
@@ -181,6 +181,8 @@ def push(repo: Path, remote: Remote, updates: Sequence[RefUpdate], *, atomic: bo
 
 def _judge_refused_push(remote: Remote, updates: Sequence[RefUpdate], done: Completed) -> None:
     said = _server_words(done, remote)
+    if b"bad object" in done.stderr or b"src refspec" in done.stderr:
+        raise GitFailed(f"pushing to {redacted(remote.url)}: {said}")
     try:
         now = ls_remote(remote, tuple(update.ref for update in updates))
     except ForgeUnavailable as error:
@@ -199,8 +201,6 @@ def _judge_refused_push(remote: Remote, updates: Sequence[RefUpdate], done: Comp
             )
     if done.timed_out or _is_outage(done.stderr):
         raise ForgeUnavailable(f"pushing to {redacted(remote.url)}: {said}; nothing was changed")
-    if b"rejected]" not in done.stdout and b"src refspec" in done.stderr:
-        raise GitFailed(f"pushing to {redacted(remote.url)}: {said}")
     names = ", ".join(update.ref for update in updates)
     raise PushRefused(
         f"pushing {names} to {redacted(remote.url)}: refused: {said}",

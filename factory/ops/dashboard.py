@@ -244,7 +244,8 @@ def _running(running: tuple[Running, ...]) -> str:
 
 def _waiting(facts: DashboardFacts) -> str:
     rows = [
-        f"| {link(item.title, item.url)} | {_sentence(item.reason, facts)} | {_when(item.since) if item.since else '–'} |"
+        f"| {link(item.title, item.url)} | {_sentence(item.reason, facts)} "
+        f"| {_when(item.since) if item.since else '–'} |"
         for item in facts.waiting
     ]
     return _table("## Waiting", "| What | For | Since |\n|---|---|---|", rows)

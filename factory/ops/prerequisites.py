@@ -29,13 +29,15 @@ class Objective:
 
 
 def objectives(text: str) -> tuple[Objective, ...]:
-    """The objectives in the order of the file. Headings that are none end the objective before them."""
+    """The objectives in the order of the file. Headings that are none end the objective before them; comments and code
+    are no part of the tree."""
     found: list[Objective] = []
     name: str | None = None
     done = total = 0
     status = ""
     fenced = False
-    for line in [*text.splitlines(), "## end"]:
+    lines = re.sub(r"<!--.*?(-->|\Z)", "", text, flags=re.DOTALL).splitlines()
+    for line in [*lines, "## end"]:
         if _FENCE.match(line):
             fenced = not fenced
         if fenced and line != "## end":

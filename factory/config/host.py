@@ -40,6 +40,10 @@ class WebShape(Shape):
 class BackendShape(Shape):
     kind: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")]
     """kind of backend: native, claude-code, ..."""
+    model: Annotated[str, Field(max_length=200)] = ""
+    """model it asks for"""
+    roles: list[Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")]] = Field(default_factory=list)
+    """roles it was hired for, in force here until factory.toml names the agent"""
     url: Url | None = None
     """where the model answers"""
     key_file: FileText | None = None
@@ -133,6 +137,8 @@ def _valid(home: Path, shape: HostShape) -> HostConfig:
     def backend(b: BackendShape) -> BackendHost:
         return BackendHost(
             kind=b.kind,
+            model=b.model,
+            roles=frozenset(b.roles),
             url=b.url,
             key_file=state / b.key_file if b.key_file else None,
             auth=b.auth,
@@ -177,6 +183,8 @@ def _plain(config: HostConfig) -> dict[str, Any]:
         "backends": {
             name: {
                 "kind": b.kind,
+                "model": b.model or None,
+                "roles": sorted(b.roles) or None,
                 "url": b.url,
                 "key_file": inside(b.key_file),
                 "auth": b.auth,

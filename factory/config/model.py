@@ -1,4 +1,4 @@
-"""Configuration as frozen, valid values: ``factory.toml`` is shared (ops repo), ``host.toml`` belongs to one machine."""
+"""Configuration as frozen, valid values: ``factory.toml`` is shared (ops repo), ``host.toml`` is one machine's."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import selectors
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,8 +13,9 @@ from typing import Any
 
 from factory.gateway.control import GatewayControl
 from factory.gateway.values import RunGrant
+from factory.process.spawn import PIPE, Child, send_signal, spawn
 
-READY_S = 20.0
+READY_S = 30.0
 
 
 class GatewayProcess:
@@ -25,7 +26,7 @@ class GatewayProcess:
         self.config_file = home / "gateway.json"
         self.socket = home / "control.sock"
         self.control = GatewayControl(self.socket)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.configure(backends)
 
@@ -38,25 +39,27 @@ class GatewayProcess:
     def start(self) -> dict[str, Any]:
         """Starts it and waits for its ready line, which is returned. Raises ``RuntimeError`` when it ends instead."""
         argv = [sys.executable, "-m", "factory.gateway", "--config", str(self.config_file)]
-        errors = (self.home / "gateway.err").open("ab")
-        with errors:
-            self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL)
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            self._process.stdout.close()
-            code = self._process.wait()
+        with (self.home / "gateway.err").open("ab") as errors:
+            self._child = spawn(argv, env={"PATH": os.defpath}, stdout=PIPE, stderr=errors.fileno())
+        line = self._ready_line(self._child)
+        if not line.endswith(b"\n"):
+            code = self._end(signal.SIGKILL)
             raise RuntimeError(f"the gateway ended with {code}: {self.errors()[-2000:]}")
         ready: dict[str, Any] = json.loads(line)["factory.gateway/v1"]
         return ready
 
     @property
     def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
+        assert self._child is not None
+        return self._child.pid
 
     def errors(self) -> str:
         return (self.home / "gateway.err").read_text(encoding="utf-8")
+
+    def hang_up(self) -> None:
+        """SIGHUP: reload, reporting problems on stderr."""
+        assert self._child is not None
+        send_signal(self._child, signal.SIGHUP)
 
     def kill(self) -> None:
         """kill -9, and waits until it is gone."""
@@ -71,18 +74,27 @@ class GatewayProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process is not None:
+        if self._child is not None:
             self._end(signal.SIGKILL)
 
-    def _end(self, number: int) -> int:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        process, self._process = self._process, None
-        if process.poll() is None:
-            os.kill(process.pid, number)
-        code = process.wait(READY_S)
-        assert process.stdout is not None
-        process.stdout.close()
+    def _ready_line(self, child: Child) -> bytes:
+        assert child.stdout_fd is not None
+        line = b""
+        with selectors.DefaultSelector() as ready:
+            ready.register(child.stdout_fd, selectors.EVENT_READ)
+            while not line.endswith(b"\n") and ready.select(READY_S) and (data := os.read(child.stdout_fd, 65536)):
+                line += data
+        return line
+
+    def _end(self, number: signal.Signals) -> int:
+        assert self._child is not None
+        child, self._child = self._child, None
+        with child:
+            if child.poll() is None:
+                send_signal(child, number)
+            code = child.wait(READY_S)
+        if code is None:
+            raise RuntimeError("the gateway did not end in time")
         return code
 
 

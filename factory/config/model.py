@@ -102,7 +102,12 @@ class FactoryConfig:
     """Ops commit it was read at."""
 
     def account(self, role: str) -> str:
-        """Login of the account a role or duty (``factory``, ``ci``, ``vault``...) acts with."""
+        """Login of the account a role or duty (``factory``, ``ci``, ``vault``...) acts with. Raises KeyError.
+
+        ``ci`` has none of its own unless ``[accounts]`` names one: its statuses are then the factory's.
+        """
+        if role == "ci" and role not in self.accounts:
+            return self.account("factory")
         return self.accounts.get(role) or DEFAULT_ACCOUNTS[role]
 
 

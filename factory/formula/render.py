@@ -15,7 +15,7 @@ from factory.formula.model import Formula, InputType
 from factory.formula.template import environment
 
 MAX_QUOTE = 60_000
-"""Characters of one quoted text that reach a prompt."""
+"""Characters of one quoted text that reach a prompt, unless its formula says otherwise."""
 EMPTY: Mapping[str, Any] = {
     "inputs": {},
     "context": {"files": {}, "ops": {}, "cut": []},
@@ -45,18 +45,24 @@ class _Quoted(str):
 
 
 def quoted(
-    text: object, what: str = "text", author: str = "", date: str = "", trusted: bool = True, keep: str = "start"
+    text: object,
+    what: str = "text",
+    author: str = "",
+    date: str = "",
+    trusted: bool = True,
+    keep: str = "start",
+    limit: int = MAX_QUOTE,
 ) -> str:
     """Text of others as marked data: every line starts with ``> ``, so no line of it can be the closing mark.
 
-    ``keep`` says which end survives when it is longer than ``MAX_QUOTE`` (``end`` for logs). Characters that a reader
+    ``keep`` says which end survives when it is longer than ``limit`` characters (``end`` for logs). Characters that a reader
     cannot see are taken out and counted.
     """
     plain, hidden = _visible(str(text))
-    cut = len(plain) - MAX_QUOTE
+    cut = len(plain) - limit
     notes = []
     if cut > 0:
-        plain = plain[-MAX_QUOTE:] if keep == "end" else plain[:MAX_QUOTE]
+        plain = plain[-limit:] if keep == "end" else plain[:limit]
         notes.append(f"{cut} characters cut at the {'start' if keep == 'end' else 'end'}")
     if hidden:
         notes.append(f"{hidden} invisible characters removed")

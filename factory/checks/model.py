@@ -60,6 +60,8 @@ class Change:
     """Title and body of the originating issue; empty when there is none."""
     ci_command: str = ""
     """``[ci] command``: the files it names judge the change."""
+    truncated: bool = False
+    """True: the lines are not all there, because the diff was cut. Such a change is never clean."""
 
 
 Check = Callable[[Change], tuple[Finding, ...]]

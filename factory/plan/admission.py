@@ -81,7 +81,7 @@ class Desk:
 
     def _attempts(self, intent: Intent) -> tuple[RunRecord, ...]:
         """The runs whose ends count against this intent: those that wanted the same thing."""
-        runs = history.runs_of(self.world, intent.formula, intent.subject)
+        runs = history.runs_of(self.world, intent.formula, intent.subject, after=intent.fresh_after)
         return tuple(r for r in runs if (r.fact("want") or intent.key) == intent.key)
 
     def _started(self, intent: Intent, formula: Formula) -> Admitted | Obstacle:

@@ -66,3 +66,8 @@ def one_line(text: str, *, limit: int = 120) -> str:
     """Harmless text as a title: one line, ``limit`` characters."""
     line = " ".join(harmless(text).split())
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def commit_message(text: str) -> str:
+    """The message of a session's commit as the factory publishes it; never empty, at most 5,000 characters."""
+    return (harmless(text, limit=5_000) or "Change without a message") + "\n"

@@ -25,12 +25,15 @@ SCHEMA = "factory.effect/v1"
 
 @dataclass(frozen=True)
 class GateRules:
-    """What ``merge_gate.gate`` needs besides what the forge says, so that it can be asked again before the merge."""
+    """What ``merge_gate.gate`` needs besides what the forge says, so that it can be asked again before the merge.
+    Logins are in lower case."""
 
     people: frozenset[str]
     """Trusted people: their approval counts, their rejection blocks."""
     reviewers: frozenset[str]
     """Our reviewing accounts: their approval counts where no person is needed."""
+    ours: frozenset[str]
+    """Our accounts: a status of theirs counts only on the context that is pinned to it."""
     contexts: tuple[tuple[str, str, int | None], ...]
     """Required (context, creator login or "" for any, creator id or None)."""
     base_ref: str
@@ -49,6 +52,8 @@ class StartRun:
     epoch: int
     host: str
     at: datetime
+    replaces: str | None = None
+    """Commit of the stale lease that is taken over; None: the lease must be free."""
 
     def record(self) -> RunRecord:
         """The journal's view of the run just started."""
@@ -254,7 +259,7 @@ class Preconditions:
     modes: frozenset[Mode] = frozenset()
     """One of these; empty: any."""
     unpaused: frozenset[str] = frozenset()
-    """Scopes none of which may be paused (``all`` and ``project`` always count with them)."""
+    """Scopes none of which may be paused; empty asks nothing."""
     lease: str = ""
     run: str = ""
     epoch: int = 0

@@ -82,7 +82,7 @@ def reset_at(facts: IssueFacts | PullFacts, people: frozenset[str]) -> datetime 
         e.created_at
         for e in facts.timeline
         if e.kind == "label"
-        and e.label in (labels.BLOCKED, labels.UNDERSPECIFIED)
+        and e.label in (labels.BLOCKED, labels.UNDERSPECIFIED, labels.ALREADY_DONE)
         and e.added is False
         and e.author.login.lower() in people
     ]

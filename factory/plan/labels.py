@@ -18,8 +18,16 @@ ALREADY_DONE = "already-done"
 REJECTED = frozenset({"wontfix", "rejected", "duplicate", "invalid"})
 """A dependency closed with one of these was not done."""
 
-STOPS = frozenset({BLOCKED, UNDERSPECIFIED}) | REJECTED
+STOPS = frozenset({BLOCKED, UNDERSPECIFIED, ALREADY_DONE}) | REJECTED
 """An issue with one of these is not started, whatever else it carries."""
+
+REFUSALS = {
+    "unmet-dependency": BLOCKED,
+    "too-large": UNDERSPECIFIED,
+    "unclear": UNDERSPECIFIED,
+    "already-done": ALREADY_DONE,
+}
+"""Why a dev run refused -> the label that says so. A person takes it off to have it tried again."""
 
 ALL: dict[str, tuple[str, str]] = {
     START: ("0e8a16", "The factory may work on this (set by someone trusted)"),

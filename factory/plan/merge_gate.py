@@ -19,6 +19,7 @@ def rules(world: World, facts: PullFacts) -> GateRules:
     return GateRules(
         people=trust.people(world),
         reviewers=frozenset({world.config.account("reviewer").lower()}),
+        ours=trust.ours(world),
         contexts=required_checks.required(world),
         base_ref=world.base.ref,
         person_needed=person_needed(facts.files, world.config.ci.command, facts.pull.number, world) or "",
@@ -47,10 +48,8 @@ def person_needed(
     return None
 
 
-def gate(
-    pull: Pull, given: Iterable[Review], statuses: Iterable[Status], rule: GateRules, ours: frozenset[str]
-) -> Obstacle | None:
-    """The first thing in the way of merging ``pull`` at its head, or None. ``ours``: our logins, lower case.
+def gate(pull: Pull, given: Iterable[Review], statuses: Iterable[Status], rule: GateRules) -> Obstacle | None:
+    """The first thing in the way of merging ``pull`` at its head, or None.
 
     Approvals count only for exactly this head, official and undismissed, from a reviewing account or a person, never
     from the author; a person's rejection stands until that person changes it, whatever was pushed since.
@@ -58,7 +57,7 @@ def gate(
     given = tuple(given)
     return (
         _state(pull, rule)
-        or _checks(pull, tuple(statuses), rule, ours)
+        or _checks(pull, tuple(statuses), rule)
         or _rejected(pull, given, rule)
         or _approved(pull, given, rule)
     )
@@ -76,8 +75,8 @@ def _state(pull: Pull, rule: GateRules) -> Obstacle | None:
     return None
 
 
-def _checks(pull: Pull, statuses: tuple[Status, ...], rule: GateRules, ours: frozenset[str]) -> Obstacle | None:
-    for check in required_checks.judge(statuses, rule.contexts, ours):
+def _checks(pull: Pull, statuses: tuple[Status, ...], rule: GateRules) -> Obstacle | None:
+    for check in required_checks.judge(statuses, rule.contexts, rule.ours):
         if check.light is not Light.GREEN:
             since = check.status.created_at if check.status else pull.updated_at
             return Obstacle(
@@ -138,3 +137,8 @@ def base_in_the_way(world: World) -> Obstacle | None:
         f"{worst.context} is {light} on {world.base.ref} at {world.base.tip[:8]}",
         "a green default branch", since,
     )  # fmt: skip
+
+
+def base_is_red(world: World) -> bool:
+    obstacle = base_in_the_way(world)
+    return obstacle is not None and obstacle.rule == "base-red"

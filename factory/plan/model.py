@@ -94,6 +94,8 @@ class Settled:
 
     spec: SessionSpec
     result: SessionResult
+    formula: Formula | None = None
+    """The formula the run was pinned to (``spec.formula_text``, loaded); None: the one in force."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,10 @@ class World:
     """Branch -> tip, all heads of the project."""
     account_ids: Mapping[str, int] = field(default_factory=dict)
     """Login -> the pinned id of one of our accounts; a status counts only from that id."""
+    formula_texts: Mapping[str, str] = field(default_factory=dict)
+    """Formula name -> the text of its file: what a run is pinned to."""
+    muted: frozenset[Subject] = frozenset()
+    """Issues whose status comment a person deleted: not posted again (``spool.muted()``)."""
     web_url: str = ""
     """Where a person reads run logs: ``<web_url>/runs/<run>/log``. Empty: no link."""
 
@@ -164,6 +170,8 @@ class Intent:
     head: str | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
     trusted: bool = True
+    fresh_after: datetime | None = None
+    """Earlier attempts do not count against it: a person wiped the slate then."""
 
 
 @dataclass(frozen=True)

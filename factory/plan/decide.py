@@ -1,0 +1,221 @@
+"""One tick's decisions: a World and the roles' intents in, effects and skips out. Pure: replayable bit for bit.
+
+Finished sessions first, then lost ones, merges, commands, and last what starts: CI before reviews before mending before
+new work, the oldest first. At most one effect per subject; every intent ends in exactly one effect or one skip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from factory.config.model import Mode
+from factory.plan import (
+    answers,
+    base_branch,
+    ci,
+    names,
+    ops_pulls,
+    pulls,
+    recovery,
+    settle,
+    status_comment,
+    triage,
+)
+from factory.plan.admission import Desk, stopped
+from factory.plan.effect import Effect, MergePull, Operation, Plan
+from factory.plan.model import Intent, Obstacle, World
+from factory.plan.model import Skip as Skip
+from factory.plan.start import start
+from factory.runs.model import Subject
+
+
+@dataclass
+class _Draft:
+    """The plan being put together."""
+
+    desk: Desk
+    effects: list[Effect] = field(default_factory=list)
+    skips: list[Skip] = field(default_factory=list)
+
+    def do(self, effect: Effect) -> None:
+        self.effects.append(effect)
+        self.desk.taken.add(effect.subject)
+
+    def skip(self, subject: Subject, obstacle: Obstacle) -> None:
+        self.skips.append(obstacle.on(subject))
+
+
+def decide(world: World, now: datetime, intents: Iterable[Intent] = ()) -> Plan:
+    """The plan of one tick. ``intents``: what the roles want; ``now`` must be aware."""
+    draft = _Draft(Desk(world, now))
+    _settle(draft, world, now)
+    _recover(draft, world, now)
+    _ops_pulls(draft, world)
+    wanted = _pulls(draft, world, now)
+    wanted += [(intent, ()) for intent in ci.intents(world, now)]
+    wanted += _base(draft, world, now)
+    _answers(draft, world)
+    wanted += [(intent, ()) for intent in intents]
+    _start(draft, world, now, wanted)
+    _status(draft, world, now)
+    return Plan(tuple(draft.effects), tuple(draft.skips))
+
+
+_Wanted = list[tuple[Intent, tuple[Operation, ...]]]
+
+
+def _settle(draft: _Draft, world: World, now: datetime) -> None:
+    records = {record.run: record for record in world.runs}
+    for settled in sorted(world.settled, key=lambda s: s.spec.run):
+        spec = settled.spec
+        record = records.get(spec.run)
+        if record is not None and record.state.is_terminal:
+            continue
+        formula = settled.formula or world.formulas.get(spec.formula)
+        if spec.subject in world.locked or spec.subject in draft.desk.taken:
+            why = Obstacle("unconfirmed", "an effect on it is decided and not yet confirmed", "the next tick")
+            draft.skip(spec.subject, why)
+        elif record is None:
+            why = Obstacle("not-in-journal", f"{spec.run} ended, but the journal does not know it", "the next tick")
+            draft.skip(spec.subject, why)
+        elif formula is None:
+            why = Obstacle("no-formula", f"{spec.run} ended, but {spec.formula} is not there", "`factory check`")
+            draft.skip(spec.subject, why)
+        else:
+            draft.do(
+                settle.settle(
+                    spec, settled.result, formula, record, lease=spec.subject.key, now=now,
+                    factory_account=world.config.account("factory"), log_url=names.log_url(world, spec.run),
+                )
+            )  # fmt: skip
+
+
+def _recover(draft: _Draft, world: World, now: datetime) -> None:
+    for record in world.runs:
+        if record.state.is_terminal or record.subject in draft.desk.taken:
+            continue
+        found = recovery.judge(world, record, now)
+        if isinstance(found, Effect):
+            draft.do(found)
+        elif found is not None:
+            draft.skip(record.subject, found)
+
+
+def _ops_pulls(draft: _Draft, world: World) -> None:
+    for facts in sorted(world.ops_pulls, key=lambda f: f.pull.number):
+        found = ops_pulls.decide(world, facts)
+        subject = ops_pulls.subject(world, facts.pull.number)
+        if isinstance(found, Effect):
+            _direct(draft, found)
+        elif found is not None:
+            draft.skip(subject, found)
+
+
+def _direct(draft: _Draft, effect: Effect) -> None:
+    """An effect that starts no session: done unless its subject is taken."""
+    busy = draft.desk.busy(effect.subject) if effect.kind != "cancel" else _locked(draft, effect.subject)
+    if busy is not None:
+        draft.skip(effect.subject, busy)
+    elif _merges(effect) and any(_merges(other) and _repo(other) == _repo(effect) for other in draft.effects):
+        draft.skip(effect.subject, Obstacle("one-merge", "another merge comes first in this tick", "the next tick"))
+    else:
+        draft.do(effect)
+
+
+def _locked(draft: _Draft, subject: Subject) -> Obstacle | None:
+    if subject in draft.desk.world.locked or subject in draft.desk.taken:
+        return Obstacle("unconfirmed", "an effect on it is decided and not yet confirmed", "the next tick")
+    return None
+
+
+def _merges(effect: Effect) -> bool:
+    return any(isinstance(operation, MergePull) for operation in effect.operations)
+
+
+def _repo(effect: Effect) -> str:
+    return effect.subject.repo
+
+
+def _pulls(draft: _Draft, world: World, now: datetime) -> _Wanted:
+    wanted: _Wanted = []
+    for facts in sorted(world.pulls, key=lambda f: (f.pull.created_at, f.pull.number)):
+        subject = names.pull_subject(world, facts.pull.number)
+        action = pulls.decide(world, facts, now)
+        if action is None:
+            continue
+        if isinstance(action, pulls.Try):
+            wanted.append((action.intent, action.before))
+        elif isinstance(action, Obstacle):
+            draft.skip(subject, action)
+        else:
+            halt = stopped(world, "reviewer" if action.kind == "block" else "factory")
+            if halt is not None and action.kind != "cancel":
+                draft.skip(subject, halt)
+            else:
+                _direct(draft, action)
+    return wanted
+
+
+def _base(draft: _Draft, world: World, now: datetime) -> _Wanted:
+    found = base_branch.decide(world, now)
+    subject = names.base_subject(world)
+    if isinstance(found, Intent):
+        return [(found, ())]
+    if isinstance(found, Obstacle):
+        draft.skip(subject, found)
+    elif found is not None:
+        halt = stopped(world, "factory")
+        if halt is not None:
+            draft.skip(subject, halt)
+        else:
+            _direct(draft, found)
+    return []
+
+
+def _answers(draft: _Draft, world: World) -> None:
+    halted = stopped(world, "factory")
+    for facts in sorted(world.issues, key=lambda f: f.issue.number):
+        effect = answers.decide(world, facts)
+        if effect is None:
+            continue
+        if halted is not None and effect.kind != "cancel":
+            draft.skip(effect.subject, halted)
+        else:
+            _direct(draft, effect)
+
+
+def _start(draft: _Draft, world: World, now: datetime, wanted: _Wanted) -> None:
+    before = {id(intent): operations for intent, operations in wanted}
+    issues = {facts.issue.number: facts for facts in world.issues}
+    started: set[int] = set()
+    for intent in triage.order(intent for intent, _ in wanted):
+        obstacle: Obstacle | None = None
+        if intent.subject.kind == "issue":
+            facts = issues.get(int(intent.subject.id))
+            obstacle = draft.desk.busy(intent.subject) or (
+                triage.in_the_way(world, facts, frozenset(started)) if facts is not None else None
+            )
+        admitted = obstacle or draft.desk.admit(intent)
+        if isinstance(admitted, Obstacle):
+            draft.skip(intent.subject, admitted)
+            continue
+        draft.desk.take(intent, admitted)
+        draft.effects.append(start(world, intent, admitted, now, before=before[id(intent)]))
+        if intent.subject.kind == "issue" and intent.issue is not None:
+            started.add(intent.issue)
+
+
+def _status(draft: _Draft, world: World, now: datetime) -> None:
+    if world.config.mode is Mode.OBSERVE or stopped(world, "factory") is not None:
+        return
+    count = 0
+    for facts in sorted(world.issues, key=lambda f: f.issue.number):
+        subject = names.issue_subject(world, facts.issue.number)
+        if subject in draft.desk.taken or subject in world.locked or count >= status_comment.PER_TICK:
+            continue
+        effect = status_comment.decide(world, facts, draft.effects, draft.skips, now)
+        if effect is not None:
+            draft.do(effect)
+            count += 1

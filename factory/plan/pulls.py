@@ -1,0 +1,412 @@
+"""The life of a pull request (DESIGN section 10): its state follows from forge and journal, and names one action.
+
+Each row of the table is one function below, asked in order; the first that has something to say decides. A row answers
+with an ``Intent`` (a run), an ``Effect`` (something done without a model) or an ``Obstacle`` (why nothing is done).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from factory.config.model import Mode
+from factory.forge.values import ItemState, Review, ReviewState
+from factory.plan import commands, history, labels, merge_gate, names, required_checks, reviews, trust
+from factory.plan.agent_text import harmless
+from factory.plan.effect import (
+    AddLabels,
+    CancelRun,
+    CloseIssue,
+    DeleteBranch,
+    Effect,
+    MergePull,
+    Operation,
+    PostComment,
+    Preconditions,
+    RemoveLabel,
+    UpdatePull,
+    effect_id,
+)
+from factory.plan.model import Intent, IssueFacts, Obstacle, PullFacts, World
+from factory.plan.required_checks import Light
+from factory.plan.start import ACTING, PROJECT
+from factory.runs.model import RunRecord, RunState, Subject
+
+MAX_FIXES = 3
+"""Fix runs per head lineage."""
+CHECK_PATIENCE = timedelta(minutes=60)
+"""After this a check that says nothing is a person's business."""
+
+REVIEW, FIX, ADDRESS, CONFLICT = "review-pr", "fix-ci", "address-review", "resolve-conflict"
+
+
+@dataclass(frozen=True)
+class Try:
+    """An intent that the forge may make needless: ``before`` runs first."""
+
+    intent: Intent
+    before: tuple[Operation, ...] = ()
+
+
+Action = Try | Effect | Obstacle
+
+
+@dataclass(frozen=True)
+class Case:
+    """One pull request with what every row asks about it."""
+
+    world: World
+    facts: PullFacts
+    now: datetime
+    subject: Subject
+    ours: bool
+    issue: int | None
+    issue_facts: IssueFacts | None
+    reset: datetime | None
+    """Since when earlier failures do not count."""
+
+    @property
+    def head(self) -> str:
+        return self.facts.pull.head_sha
+
+    def runs(self, formula: str) -> tuple[RunRecord, ...]:
+        return history.runs_of(self.world, formula, self.subject, after=self.reset)
+
+
+def is_relevant(world: World, facts: PullFacts) -> bool:
+    """Whether the factory deals with it at all: its own, or one whose review someone trusted wants from it."""
+    if names.is_ours(world, facts):
+        return True
+    pull = facts.pull
+    if world.config.review_all:
+        return True
+    reviewer = world.config.account("reviewer").lower()
+    if reviewer not in {login.lower() for login in pull.requested_reviewers}:
+        return False
+    if trust.is_trusted(world, pull.author.login):
+        return True
+    asked = [e for e in facts.timeline if e.kind == "review_request"]
+    return any(trust.is_trusted(world, e.author.login) for e in asked)
+
+
+def case(world: World, facts: PullFacts, now: datetime) -> Case:
+    issue = names.issue_of_branch(facts.pull.head_ref) if names.is_ours(world, facts) else None
+    return Case(
+        world=world,
+        facts=facts,
+        now=now,
+        subject=names.pull_subject(world, facts.pull.number),
+        ours=names.is_ours(world, facts),
+        issue=issue,
+        issue_facts=next((i for i in world.issues if i.issue.number == issue), None),
+        reset=history.reset_at(facts, trust.people(world)),
+    )
+
+
+def decide(world: World, facts: PullFacts, now: datetime) -> Action | None:
+    """The one action for this pull request; None when it is not the factory's business."""
+    this = case(world, facts, now)
+    if facts.pull.merged or facts.pull.state is not ItemState.OPEN:
+        return _over(this)
+    if not is_relevant(world, facts):
+        return None
+    for row in OUR_ROWS if this.ours else REVIEW_ROWS:
+        action = row(this)
+        if action is not None:
+            return action
+    raise AssertionError("the last row always answers")
+
+
+# ---- rows ----------------------------------------------------------------------------------------------------------
+
+
+def _over(this: Case) -> Action | None:
+    """Closed or merged by anyone: terminal. A session that still works on it is stopped."""
+    run = history.unfinished(this.world, this.subject)
+    if run is not None and run.host == this.world.host.host and run.run in this.world.live:
+        return _effect(this, "cancel", run.run, f"#{this.facts.pull.number} is closed",
+                       (CancelRun(run.run, "the pull request was closed"),), free=True)  # fmt: skip
+    return None
+
+
+def _running(this: Case) -> Action | None:
+    """Something is under way; unless a person holds it, it is waited for."""
+    run = history.unfinished(this.world, this.subject)
+    if run is None:
+        return None
+    return Obstacle("running", f"{run.formula} round {run.round} runs as {run.run}", "the run", run.started_at)
+
+
+def _held(this: Case) -> Action | None:
+    pull = this.facts.pull
+    people = trust.people(this.world)
+    for facts in (this.facts, this.issue_facts):
+        command = commands.holding(commands.given(facts.comments, people)) if facts is not None else None
+        if command is not None:
+            return Obstacle("held", f"{command.by} said /{command.name}", f"{command.by}: `/start`", command.at)
+    if labels.BLOCKED in pull.labels:
+        since = max(
+            (e.created_at for e in this.facts.timeline if e.label == labels.BLOCKED and e.added), default=None
+        )
+        return Obstacle(
+            "blocked", f"#{pull.number} carries `{labels.BLOCKED}`: its comments say why",
+            f"a person: settle it, then take `{labels.BLOCKED}` off", since,
+        )  # fmt: skip
+    if pull.draft:
+        return Obstacle("draft", "the pull request is a draft", "its author: take WIP off the title", pull.updated_at)
+    return None
+
+
+def _issue_stands(this: Case) -> Action | None:
+    """The issue behind it is still open and still started by someone trusted."""
+    facts = this.issue_facts
+    if facts is None:
+        return None
+    if facts.issue.state is not ItemState.OPEN:
+        return Obstacle(
+            "issue-closed", f"issue #{facts.issue.number} is closed", "a person: reopen it or close this",
+            facts.issue.closed_at,
+        )  # fmt: skip
+    act = trust.start_act(this.world, facts)
+    return act if isinstance(act, Obstacle) else None
+
+
+def _conflict(this: Case) -> Action | None:
+    """The forge cannot merge it: update without a model if clean, else a conflict run."""
+    pull = this.facts.pull
+    if pull.mergeable:
+        return None
+    update = UpdatePull(str(this.world.project), this.world.config.account("dev"), pull.number, this.head)
+    intent = _intent(this, CONFLICT, f"{this.head}+{this.world.base.tip}", f"#{pull.number} conflicts with its base")
+    return Try(intent, (update,))
+
+
+def _checks(this: Case) -> Action | None:
+    """A required check is red, in trouble, or says nothing yet."""
+    world = this.world
+    checks = required_checks.judge(this.facts.statuses, required_checks.required(world), trust.ours(world))
+    light = required_checks.overall(checks)
+    if light is Light.GREEN:
+        return None
+    worst = next(check for check in checks if check.light is light)
+    since = worst.status.created_at if worst.status else this.facts.pull.updated_at
+    what = f"{worst.context} is {light} at {this.head[:8]}"
+    if light is not Light.RED:
+        late = this.now - since > CHECK_PATIENCE
+        clears = "a person: look at that check" if late or light is Light.TROUBLE else "that check"
+        return Obstacle(f"check-{light}", what, clears, since)
+    if not this.ours:
+        return Obstacle("check-red", what, "its author", since)
+    if merge_gate.base_is_red(world) and not names.is_base_fix(this.facts.pull.head_ref):
+        return Obstacle("base-red", f"{what}, and {world.base.ref} is red as well", "a green default branch", since)
+    return _fix(this, worst, what)
+
+
+def _fix(this: Case, worst: required_checks.Check, what: str) -> Action:
+    """Red because of the code: a fix run, at most three per head lineage; then blocked, with the evidence."""
+    done = history.fixes_in_lineage(this.world, FIX, this.subject, this.head, this.reset)
+    if done >= MAX_FIXES:
+        return _block(this, f"{what} after {done} fix runs", _ci_log(this, worst))
+    log = _ci_log(this, worst)
+    inputs = {
+        "context": worst.context, "ci_log": log, "ci_url": worst.status.target_url if worst.status else "",
+        "ci_command": this.world.config.ci.command,
+    }  # fmt: skip
+    return Try(_intent(this, FIX, this.head, what, inputs))
+
+
+def _ci_log(this: Case, check: required_checks.Check) -> str:
+    """The end of the log of the run that judged this head, as its record keeps it; else the status's own words."""
+    judged = [
+        r for r in this.world.runs
+        if r.formula == "ci" and r.subject.kind == "commit" and r.subject.id == this.head and r.state.is_terminal
+    ]  # fmt: skip
+    if check.context == required_checks.OUR_CONTEXT and judged and judged[-1].detail:
+        return judged[-1].detail
+    return check.status.description if check.status else ""
+
+
+def _changes_requested(this: Case) -> Action | None:
+    """Someone who counts asked for changes at this head: address them, or tell a person that it does not converge."""
+    rejecting = [
+        (login, review)
+        for login, review in sorted(reviews.rejections(this.facts.reviews).items())
+        if review.commit == this.head and (_is_reviewer(this, login) or login in trust.people(this.world))
+    ]
+    if not rejecting:
+        return None
+    rounds = [r for r in this.runs(REVIEW) if r.state is RunState.SUCCEEDED and r.fact("verdict") == "request_changes"]
+    by_people = any(login in trust.people(this.world) for login, _ in rejecting)
+    why = None if by_people else reviews.diverges(rounds)
+    if why is not None:
+        return _block(this, f"the review does not converge: {why}", rejecting[-1][1].body)
+    text = "\n\n".join(f"{review.author.login}:\n{review.body}" for _, review in rejecting)
+    who = ", ".join(review.author.login for _, review in rejecting)
+    key = f"{this.head}/{max(review.id for _, review in rejecting)}"
+    return Try(_intent(this, ADDRESS, key, f"{who} asked for changes at {this.head[:8]}", {"findings": text}))
+
+
+def _is_reviewer(this: Case, login: str) -> bool:
+    return login == this.world.config.account("reviewer").lower()
+
+
+def _not_reviewed(this: Case) -> Action | None:
+    """This head was not judged, and its required checks are green."""
+    reviewer = this.world.config.account("reviewer")
+    mine = reviews.judged(this.facts.reviews, reviewer, this.head)
+    if mine is not None:
+        if mine.state is ReviewState.COMMENT:
+            return Obstacle(
+                "undecided", f"{reviewer} could not decide at {this.head[:8]}", "a person: review it", mine.submitted_at
+            )
+        return None
+    inputs = {"previous": _previous(this)}
+    return Try(_intent(this, REVIEW, this.head, f"head {this.head[:8]} is not reviewed", inputs))
+
+
+def _previous(this: Case) -> str:
+    """The findings of the last review at an earlier head, for a re-review that looks at what changed."""
+    reviewer = this.world.config.account("reviewer").lower()
+    earlier = [
+        r for r in this.facts.reviews
+        if r.author.login.lower() == reviewer and r.commit != this.head and r.state is ReviewState.REQUEST_CHANGES
+    ]  # fmt: skip
+    last: Review | None = max(earlier, key=lambda r: (r.submitted_at, r.id), default=None)
+    return f"At {last.commit}:\n{last.body}" if last is not None else ""
+
+
+def _merge(this: Case) -> Action:
+    """Approved at this head, checks green, mode allows: merge; else the first thing in the way."""
+    world, facts = this.world, this.facts
+    rule = merge_gate.rules(world, facts)
+    closed = merge_gate.gate(facts.pull, facts.reviews, facts.statuses, rule)
+    obstacle = closed or merge_gate.held(world, facts)
+    if obstacle is not None:
+        return obstacle
+    pull, repo, account = facts.pull, str(world.project), world.config.account("factory")
+    title = f"{pull.title} (#{pull.number})" if f"#{pull.number}" not in pull.title else pull.title
+    operations: list[Operation] = [
+        MergePull(repo, account, pull.number, this.head, title, _trailers(this), rule),
+    ]
+    if this.issue is not None:
+        operations.append(RemoveLabel(repo, account, this.issue, labels.IN_PROGRESS))
+        operations.append(CloseIssue(repo, account, this.issue))
+    operations.append(DeleteBranch(repo, account, pull.head_ref, this.head))
+    conditions = Preconditions(
+        repo=repo, number=pull.number, is_pull=True, head=this.head, open=True, without=frozenset({labels.BLOCKED}),
+        modes=frozenset({Mode.MERGE}), unpaused=PROJECT,
+    )  # fmt: skip
+    return Effect(
+        id=effect_id(this.subject, "merge", this.head),
+        subject=this.subject,
+        kind="merge",
+        reason=f"approved and green at {this.head[:8]}",
+        operations=tuple(operations),
+        preconditions=conditions,
+    )
+
+
+def _trailers(this: Case) -> str:
+    """What a merge commit says of where it came from. ``Factory-*`` trailers count only there."""
+    made = [r for r in this.world.runs if r.head == this.head and r.fact("pull") == str(this.facts.pull.number)]
+    made = made or [r for r in this.world.runs if this.issue is not None and r.issue == this.issue and r.head]
+    lines = []
+    if made:
+        lines.append(f"Factory-Run: {made[-1].run}")
+        formula = this.world.formulas.get(made[-1].formula)
+        version = f"@{formula.version}" if formula else ""
+        lines.append(f"Factory-Formula: {made[-1].formula}{version}")
+    if this.issue is not None:
+        lines.append(f"Factory-Cost: {history.dollars(history.cost_of_issue(this.world, this.issue))}")
+    return "\n".join(lines)
+
+
+def _reviewed(this: Case) -> Action:
+    """Not our own: the review was all we owe."""
+    return Obstacle("not-ours", "reviewed at this head; merging it is its author's and the people's", "a person")
+
+
+Row = Callable[[Case], Action | None]
+
+OUR_ROWS: tuple[Row, ...] = (
+    _running, _held, _issue_stands, _conflict, _checks, _changes_requested, _not_reviewed, _merge,
+)  # fmt: skip
+REVIEW_ROWS: tuple[Row, ...] = (_running, _held, _checks, _not_reviewed, _reviewed)
+
+
+# ---- making actions ------------------------------------------------------------------------------------------------
+
+
+def _intent(
+    this: Case, formula: str, key: str, reason: str, inputs: dict[str, str] | None = None
+) -> Intent:
+    pull, issue = this.facts.pull, this.issue_facts
+    text = {
+        "pull": str(pull.number),
+        "pull_title": pull.title,
+        "pull_body": pull.body,
+        "head": pull.head_sha,
+        "issue": str(this.issue) if this.issue is not None else "",
+        "issue_title": issue.issue.title if issue else "",
+        "issue_body": issue.issue.body if issue else "",
+        "files": str(len(this.facts.files)),
+        "changed": "\n".join(f"{f.status} {f.path} +{f.additions} -{f.deletions}" for f in this.facts.files),
+        "reason": reason,
+    }
+    return Intent(
+        subject=this.subject,
+        formula=formula,
+        key=key,
+        reason=reason,
+        since=pull.updated_at,
+        priority=20 if formula == REVIEW else 30,
+        issue=this.issue,
+        title=_title(this),
+        base_ref=pull.base_ref,
+        base=this.world.base.tip,
+        head_ref=pull.head_ref,
+        head=pull.head_sha,
+        inputs={**text, **(inputs or {})},
+        trusted=_author_trusted(this),
+        fresh_after=this.reset,
+    )
+
+
+def _title(this: Case) -> str:
+    """The originating issue's title; where the issue is not in sight, what our pull request's title keeps of it."""
+    if this.issue_facts is not None:
+        return this.issue_facts.issue.title
+    title = this.facts.pull.title
+    if this.issue is not None:
+        title = title.removeprefix("fix: ").removesuffix(f"(#{this.issue})").strip()
+    return title
+
+
+def _author_trusted(this: Case) -> bool:
+    if this.issue_facts is not None:
+        return trust.is_trusted(this.world, this.issue_facts.issue.author.login)
+    return trust.is_trusted(this.world, this.facts.pull.author.login)
+
+
+def _block(this: Case, why: str, evidence: str) -> Effect:
+    """Stop and say why: the label, and one comment with the evidence."""
+    world, number = this.world, this.facts.pull.number
+    repo, account = str(world.project), world.config.account("factory")
+    body = f"**Stopped: {why}.**\n\nTake `{labels.BLOCKED}` off to let the factory try again."
+    if evidence.strip():
+        quoted = "\n".join(f"> {line}" for line in harmless(evidence, limit=4000).splitlines())
+        body += f"\n\n{quoted}"
+    key = f"{this.head}/{why}/{this.reset.isoformat() if this.reset else ''}"
+    operations = (PostComment(repo, account, number, body), AddLabels(repo, account, number, (labels.BLOCKED,)))
+    return _effect(this, "block", key, why, operations)
+
+
+def _effect(
+    this: Case, kind: str, key: str, reason: str, operations: tuple[Operation, ...], *, free: bool = False
+) -> Effect:
+    conditions = Preconditions() if free else Preconditions(
+        repo=str(this.world.project), number=this.facts.pull.number, is_pull=True, head=this.head, open=True,
+        modes=ACTING, unpaused=PROJECT,
+    )  # fmt: skip
+    return Effect(effect_id(this.subject, kind, key), this.subject, kind, reason, operations, conditions)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field
@@ -9,9 +11,10 @@ from pydantic import Field
 from factory.config.factory import Login, Name
 from factory.config.model import RoleDefinition
 from factory.config.schedule import EXAMPLE, parse_schedule
+from factory.config.shadow import lookup
 from factory.config.shape import Findings, Shape, refused, shaped, texts
 from factory.config.source import Document, read
-from factory.errors import Problem
+from factory.errors import ConfigInvalid, Problem
 
 GrantName = Literal["commits", "pull_request", "review", "refuse", "statuses", "labels", "issues", "comments", "vault"]
 GRANT_NAMES: tuple[str, ...] = get_args(GrantName)
@@ -58,6 +61,39 @@ def load_role(text: bytes, path: str, origin: str = "packaged") -> RoleDefinitio
         schedule=shape.schedule,
         origin=origin,
     )
+
+
+@dataclass(frozen=True)
+class Roles:
+    """All role definitions in force, and what is wrong with the files they come from."""
+
+    known: Mapping[str, RoleDefinition]
+    problems: tuple[Problem, ...] = ()
+
+
+def load_roles(
+    ops: Mapping[str, bytes],
+    *,
+    previous: Mapping[str, RoleDefinition] | None = None,
+    shipped: Mapping[str, bytes] | None = None,
+) -> Roles:
+    """The packaged roles, shadowed by the ops repo's. ``ops``: path -> content at the commit that counts.
+
+    A file that is not valid leaves the last good definition (``previous``) in force; without one the role is unknown,
+    so that nothing runs for it.
+    """
+    files, problems = lookup("agents", ops, shipped)
+    known: dict[str, RoleDefinition] = {}
+    noted = list(problems)
+    for file in files:
+        noted += [file.note] if file.note else []
+        try:
+            known[file.name] = load_role(file.text, file.path, file.origin)
+        except ConfigInvalid as error:
+            noted += error.problems
+            if previous is not None and file.name in previous:
+                known[file.name] = previous[file.name]
+    return Roles(known, tuple(noted))
 
 
 def _judged(document: Document) -> list[Problem]:

@@ -55,8 +55,8 @@ def quoted(
 ) -> str:
     """Text of others as marked data: every line starts with ``> ``, so no line of it can be the closing mark.
 
-    ``keep`` says which end survives when it is longer than ``limit`` characters (``end`` for logs). Characters that a reader
-    cannot see are taken out and counted.
+    ``keep`` says which end survives when it is longer than ``limit`` characters (``end`` for logs). Characters that a
+    reader cannot see are taken out and counted.
     """
     plain, hidden = _visible(str(text))
     cut = len(plain) - limit

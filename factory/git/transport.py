@@ -13,88 +13,21 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
-from factory.errors import ForgeRefused, ForgeUnavailable, GitFailed, NotFound, RefMoved, UsageError
-from factory.git.plumbing import attempt, environment, failure, redacted
-from factory.git.refs import is_oid, need_oid, need_ref
+from factory.errors import ForgeRefused, ForgeUnavailable, GitFailed, RefMoved, UsageError
+from factory.git.answers import http_status, is_outage, network_error, server_words
+from factory.git.plumbing import attempt, environment, redacted
+from factory.git.refs import is_oid, need_ref
+from factory.git.remote import RefUpdate, Remote
 from factory.process.spawn import Completed
+
+__all__ = ["PushRefused", "RefUpdate", "Remote", "default_branch", "fetch", "ls_remote", "push"]
 
 _FETCH_TIMEOUT_S = 600.0
 _PUSH_TIMEOUT_S = 300.0
 _LIST_TIMEOUT_S = 60.0
-_SCP_LIKE = re.compile(r"(?:[A-Za-z0-9_.][A-Za-z0-9_.-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*:(?!//)[^\s].*")
-
-
-@dataclass(frozen=True)
-class Remote:
-    """Where to talk to, and as whom. ``ssh_auth_sock`` lends a person's agent for importing their repo over ssh."""
-
-    url: str
-    username: str = ""
-    token: str = field(default="", repr=False)
-    ssh_auth_sock: str | None = None
-
-    def __post_init__(self) -> None:
-        scheme = self.scheme  # refuses what is no URL we speak
-        if scheme in ("http", "https"):
-            parts = urlsplit(self.url)
-            if parts.username is not None or parts.password is not None:
-                raise UsageError(
-                    f"{redacted(self.url)}: the URL holds a login", hint="use Remote.parse, which takes it out"
-                )
-        if any(ord(letter) < 32 for letter in self.url + self.username + self.token):
-            raise UsageError(f"{redacted(self.url)!r}: control characters in a URL or a login")
-
-    @classmethod
-    def parse(cls, url: str, *, username: str = "", token: str = "", ssh_auth_sock: str | None = None) -> Remote:
-        """As the constructor, with a login inside an http(s) URL taken out of it."""
-        parts = urlsplit(url) if url.startswith(("http://", "https://")) else None
-        if parts is not None and (parts.username is not None or parts.password is not None):
-            username = username or unquote(parts.username or "")
-            token = token or unquote(parts.password or "")
-            bare = SplitResult(parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, parts.fragment)
-            url = urlunsplit(bare)
-        return cls(url, username, token, ssh_auth_sock)
-
-    @property
-    def scheme(self) -> str:
-        """``http``, ``https``, ``ssh`` or ``file``; UsageError for anything else (``ext::`` would run a command)."""
-        for scheme in ("http", "https", "ssh", "file"):
-            if self.url.startswith(f"{scheme}://"):
-                return scheme
-        if self.url.startswith("/"):
-            return "file"
-        if "::" not in self.url and _SCP_LIKE.fullmatch(self.url):
-            return "ssh"
-        raise UsageError(
-            f"{redacted(self.url)!r} is not a repo address",
-            hint="use http(s)://, ssh://, user@host:path or an absolute path",
-        )
-
-    @property
-    def origin(self) -> str:
-        """Scheme, host and port of an http(s) URL: all that a credential is valid for."""
-        parts = urlsplit(self.url)
-        return f"{parts.scheme}://{parts.netloc}"
-
-
-@dataclass(frozen=True)
-class RefUpdate:
-    """One ref of a push: from ``expected`` (None: it must not exist) to ``new`` (None: delete it)."""
-
-    ref: str
-    new: str | None
-    expected: str | None
-
-    def __post_init__(self) -> None:
-        need_ref(self.ref)
-        for oid in (self.new, self.expected):
-            if oid is not None:
-                need_oid(oid)
 
 
 class PushRefused(ForgeRefused):
@@ -108,7 +41,7 @@ def ls_remote(remote: Remote, prefixes: Sequence[str] = ("refs/",)) -> Mapping[s
     """
     done = _talk(None, remote, ("ls-remote", "--quiet", "--", remote.url), timeout_s=_LIST_TIMEOUT_S)
     if done.returncode != 0 or done.timed_out:
-        raise _network_error("reading the refs of", remote, done, _LIST_TIMEOUT_S)
+        raise network_error("reading the refs of", remote, done, _LIST_TIMEOUT_S)
     found: dict[str, str] = {}
     for line in done.stdout.decode("utf-8", "replace").splitlines():
         oid, _tab, name = line.partition("\t")
@@ -123,7 +56,7 @@ def default_branch(remote: Remote) -> str | None:
         None, remote, ("ls-remote", "--quiet", "--symref", "--", remote.url, "HEAD"), timeout_s=_LIST_TIMEOUT_S
     )
     if done.returncode != 0 or done.timed_out:
-        raise _network_error("reading the default branch of", remote, done, _LIST_TIMEOUT_S)
+        raise network_error("reading the default branch of", remote, done, _LIST_TIMEOUT_S)
     match = re.search(rb"^ref: refs/heads/(\S+)\tHEAD$", done.stdout, re.MULTILINE)
     return None if match is None else match[1].decode("utf-8", "replace")
 
@@ -147,7 +80,7 @@ def fetch(repo: Path, remote: Remote, refspecs: Sequence[str], *, depth: int | N
         timeout_s=_FETCH_TIMEOUT_S,
     )
     if done.returncode != 0 or done.timed_out:
-        raise _network_error("fetching from", remote, done, _FETCH_TIMEOUT_S)
+        raise network_error("fetching from", remote, done, _FETCH_TIMEOUT_S)
 
 
 def push(repo: Path, remote: Remote, updates: Sequence[RefUpdate], *, atomic: bool = True) -> None:
@@ -180,7 +113,7 @@ def push(repo: Path, remote: Remote, updates: Sequence[RefUpdate], *, atomic: bo
 
 
 def _judge_refused_push(remote: Remote, updates: Sequence[RefUpdate], done: Completed) -> None:
-    said = _server_words(done, remote)
+    said = server_words(done, remote)
     if b"bad object" in done.stderr or b"src refspec" in done.stderr:
         raise GitFailed(f"pushing to {redacted(remote.url)}: {said}")
     try:
@@ -199,12 +132,12 @@ def _judge_refused_push(remote: Remote, updates: Sequence[RefUpdate], done: Comp
                 f"expected {_short(update.expected)}, found {_short(found)}",
                 hint="read it again and decide afresh",
             )
-    if done.timed_out or _is_outage(done.stderr):
+    if done.timed_out or (is_outage(done.stderr) and b"[remote rejected]" not in done.stdout):
         raise ForgeUnavailable(f"pushing to {redacted(remote.url)}: {said}; nothing was changed")
     names = ", ".join(update.ref for update in updates)
     raise PushRefused(
         f"pushing {names} to {redacted(remote.url)}: refused: {said}",
-        status=_http_status(done.stderr) or 403,
+        status=http_status(done.stderr) or 403,
         detail=said,
     )
 
@@ -220,22 +153,31 @@ def _talk(
         ("core.askPass", "/bin/false"),
     ]
     extra = {"SSH_AUTH_SOCK": remote.ssh_auth_sock} if remote.ssh_auth_sock else {}
-    with _credential(remote) as (credential, fds):
-        env = environment(config=[*config, *credential], protocols=(remote.scheme,), extra=extra)
+    with ExitStack() as stack:
+        fds: list[int] = []
+        if remote.token and remote.scheme in ("http", "https"):
+            login = f"username={remote.username or 'token'}\npassword={remote.token}\n"
+            fds.append(stack.enter_context(_memory_file(login)))
+            # Opened by name, so that every reader starts at the beginning: git may ask more than once.
+            helper = f'!f() {{ test "$1" = get && cat /proc/self/fd/{fds[-1]}; }}; f'
+            config.append((f"credential.{remote.origin}.helper", helper))
+        if remote.scheme == "file" and args[0] != "push":
+            # A person names their own repo for import, and it belongs to them, not to the daemon's user: git would
+            # refuse it. Reading runs nothing of it; pushing into it would run its hooks, so there git's refusal stays.
+            # The other end clears GIT_CONFIG_* variables, so the exception has to be a file.
+            fds.append(stack.enter_context(_memory_file("[safe]\n\tdirectory = *\n")))
+            extra["GIT_CONFIG_GLOBAL"] = f"/proc/self/fd/{fds[-1]}"
+        env = environment(config=config, protocols=(remote.scheme,), extra=extra)
         return attempt(repo, *args, base_env=env, pass_fds=fds, timeout_s=timeout_s, input=input)
 
 
 @contextmanager
-def _credential(remote: Remote) -> Iterator[tuple[list[tuple[str, str]], tuple[int, ...]]]:
-    if not remote.token or remote.scheme not in ("http", "https"):
-        yield [], ()
-        return
-    fd = os.memfd_create("credential", os.MFD_CLOEXEC)
+def _memory_file(content: str) -> Iterator[int]:
+    """A descriptor of an anonymous file: it has no name, and ends with the last process that holds it."""
+    fd = os.memfd_create("factory", os.MFD_CLOEXEC)
     try:
-        os.write(fd, f"username={remote.username or 'token'}\npassword={remote.token}\n".encode())
-        # Opened by name, so that every reader starts at the beginning: git may ask more than once.
-        helper = f'!f() {{ test "$1" = get && cat /proc/self/fd/{fd}; }}; f'
-        yield [(f"credential.{remote.origin}.helper", helper)], (fd,)
+        os.write(fd, content.encode())
+        yield fd
     finally:
         os.close(fd)
 
@@ -248,63 +190,6 @@ def _check_refspec(refspec: str) -> None:
         need_ref(source.replace("*", "x", 1))
     if colon:
         need_ref(target.replace("*", "x", 1))
-
-
-def _network_error(doing: str, remote: Remote, done: Completed, timeout_s: float) -> Exception:
-    said = failure(done, timeout_s, (remote.token,))
-    what = f"{doing} {redacted(remote.url)}: {said}"
-    low = done.stderr.lower()
-    status = _http_status(done.stderr)
-    if done.timed_out or _is_outage(done.stderr):
-        return ForgeUnavailable(what)
-    if b"couldn't find remote ref" in low:
-        return NotFound(what, status=404, detail=said)
-    if (
-        status == 404
-        or b"not found" in low
-        or b"does not appear to be a git repository" in low
-        or b"does not exist" in low
-    ):
-        return NotFound(what, status=404, detail=said)
-    if status is not None or b"authentication failed" in low or b"could not read username" in low:
-        return ForgeRefused(what, status=status or 401, detail=said)
-    if b"permission denied" in low or b"host key verification failed" in low or b"dubious ownership" in low:
-        return ForgeRefused(what, status=403, detail=said)
-    return GitFailed(what)
-
-
-_OUTAGE = (
-    b"could not resolve host", b"failed to connect", b"connection refused", b"connection timed out",
-    b"couldn't connect", b"early eof", b"the remote end hung up", b"operation timed out", b"recv failure",
-    b"empty reply", b"connection reset", b"operation too slow", b"unexpected disconnect", b"rpc failed",
-    b"no route to host", b"network is unreachable",
-)  # fmt: skip
-
-
-def _is_outage(stderr: bytes) -> bool:
-    status = _http_status(stderr)
-    if status is not None:
-        return status >= 500 or status == 429
-    low = stderr.lower()
-    return any(sign in low for sign in _OUTAGE)
-
-
-def _http_status(stderr: bytes) -> int | None:
-    match = re.search(rb"returned error: (\d{3})|HTTP (\d{3}) curl", stderr)
-    return None if match is None else int(match[1] or match[2])
-
-
-def _server_words(done: Completed, remote: Remote) -> str:
-    """What the server said (its ``remote:`` lines and per-ref reasons), else what git said."""
-    if done.timed_out:
-        return "no end in time"
-    lines = [
-        line[7:].strip() for line in redacted(done.stderr, (remote.token,)).splitlines() if line.startswith("remote:")
-    ]
-    for line in redacted(done.stdout, (remote.token,)).splitlines():
-        if line.startswith("!\t"):
-            lines.append(line.rpartition("\t")[2].strip())
-    return "; ".join(line for line in lines if line)[:2000] or failure(done, 0, (remote.token,))
 
 
 def _short(oid: str | None) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,6 +111,34 @@ def test_a_shallow_fetch_has_no_history(project: Project, serve: Serve, tmp_path
     fetch(mine, serve().remote, [f"{MAIN}:{MAIN}"], depth=1)
     assert objects.exists(mine, tip)
     assert not objects.exists(mine, project.base)
+
+
+@pytest.mark.needs_root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_persons_own_repo_is_read_but_not_written(project: Project) -> None:
+    for path in [project.bare, *project.bare.rglob("*")]:
+        os.chown(path, 4242, 4242)
+    assert ls_remote(project.remote) == {MAIN: project.base}
+    fetch(project.local, project.remote, [f"{MAIN}:{MAIN}"])
+    with pytest.raises(ForgeRefused, match="dubious ownership"):
+        push(project.local, project.remote, [RefUpdate("refs/heads/w", project.base, None)])
+
+
+def test_reading_a_hostile_local_repo_runs_nothing_of_it(project: Project, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    for name in ("post-checkout", "reference-transaction", "pre-receive", "post-update", "pre-auto-gc"):
+        hook(project, name, f"touch {canary}")
+    config = project.bare / "config"
+    shot = f"touch {canary}; exec git-upload-pack"
+    config.write_text(
+        config.read_text() + f'[uploadpack]\n\tpackObjectsHook = "{shot}"\n[core]\n\tfsmonitor = "{shot}"\n'
+        f'\talternateRefsCommand = "{shot}"\n'
+    )
+    ls_remote(project.remote)
+    fetch(project.local, project.remote, [f"{MAIN}:{MAIN}"])
+    assert not canary.exists()
+    push(project.local, project.remote, [RefUpdate("refs/heads/w", project.base, None)])
+    assert canary.exists()  # which is why nothing is pushed into a repo that is not ours
 
 
 @pytest.mark.parametrize("name", ["file", "http"])

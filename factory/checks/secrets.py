@@ -48,7 +48,7 @@ _FORMATS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 )
 
 _BESIDE_A_NAME = re.compile(
-    r"(?i)(?P<name>[\w.-]{0,40}(?:secret|token|passw(?:or)?d|passphrase|api[_-]?key|private[_-]?key|access[_-]?key|"
+    r"(?i)(?:(?:secret|token|passw(?:or)?d|passphrase|api[_-]?key|private[_-]?key|access[_-]?key|"
     r"auth[_-]?key|credential|client[_-]?key|encryption[_-]?key|signing[_-]?key)[\w.-]{0,20})"
     r"[\"']?\s{0,3}(?::=|=>|[:=]|\()\s{0,3}[\"'`]?(?P<value>[A-Za-z0-9+/_.=~!@#%^&*-]{16,200})"
 )
@@ -59,7 +59,6 @@ _NOT_A_SECRET = re.compile(
 _CODE = re.compile(r"^[A-Za-z_]+(?:[._-][A-Za-z_]+)*\(?$|^[A-Z][a-z]+(?:[A-Z][a-z]+)+$")
 """A dotted or camel-case name: an expression, not a value."""
 
-_MAX_LINE = 20_000
 _CHUNK = 4_000
 
 

@@ -79,6 +79,7 @@ class Reader:
     def __init__(self) -> None:
         self.got = Collected()
         self.error: str | None = None
+        self.ended = False
         self._usage: Json = {}
         self._reason: str | None = None
         self._blocks: dict[int, tuple[Json, list[str]]] = {}
@@ -119,6 +120,7 @@ class Reader:
                 self._usage |= {k: v for k, v in (item.get("usage") or {}).items() if v is not None}
                 self._reason = (item.get("delta") or {}).get("stop_reason") or self._reason
             case "message_stop":
+                self.ended = True
                 self._close()
             case "error":
                 self.error = str((item.get("error") or {}).get("message") or "error event")

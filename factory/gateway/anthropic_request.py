@@ -52,10 +52,10 @@ TOOL_FIELDS = frozenset(
 BETAS = re.compile(
     r"^(claude-code|interleaved-thinking|context-management|effort|fine-grained-tool-streaming|prompt-caching"
     r"|prompt-caching-scope|extended-cache-ttl|token-efficient-tools|output-128k|redact-thinking|structured-outputs"
-    r"|thinking-token-count|mid-conversation-system)-\d{4}-\d{2}-\d{2}$"
+    r"|thinking-token-count|mid-conversation-system)-\d{4}-?\d{2}-?\d{2}$"
 )
 DROPPED_BETAS = re.compile(
-    r"^(context-1m|advisor-tool|advanced-tool-use|tool-search-tool|oauth|fast-mode|afk-mode|cache-diagnosis)-\d{4}-\d{2}-\d{2}$"
+    r"^(context-1m|advisor-tool|advanced-tool-use|tool-search-tool|oauth|fast-mode|afk-mode|cache-diagnosis)-\d{4}-?\d{2}-?\d{2}$"
 )
 """Sent by CLIs as an offer, harmless when absent; each would open a server-side tool or another price."""
 

@@ -91,8 +91,8 @@ class ControlApi:
         return {}
 
     async def _revoke(self, body: dict[str, Any]) -> dict[str, Any]:
-        self._runs.revoke(body["run"])
         await self._close(body["run"])
+        self._runs.revoke(body["run"])
         return {}
 
     async def _recording(self, body: dict[str, Any]) -> dict[str, Any]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
+from weakref import WeakKeyDictionary
 
 from factory.gateway import anthropic_answer, anthropic_request, openai_answer, openai_request
 from factory.gateway.account import BYTES_PER_TOKEN, Account, Reservation
 from factory.gateway.backends import Backend, Backends
 from factory.gateway.dialogue import Answer, Asked, Json, Refused, ScriptedError
 from factory.gateway.http import ClientGone, Receive, Reply, Scope, Send, header, read_body
+from factory.gateway.recording import keep
 from factory.gateway.redact import Redactor
 from factory.gateway.runs import Runs
 from factory.gateway.script import Key
@@ -23,6 +25,8 @@ from factory.gateway.values import Api, FactKind
 
 SLOT_S = 240.0
 """Longest wait for a free slot of the backend; CLIs give up at 300 s."""
+AT_ONCE = 8
+"""Requests of one run that are held in memory at the same time; others wait on their connection."""
 ROUTES: dict[tuple[str, str], Api] = {
     ("POST", "/v1/messages"): "anthropic",
     ("POST", "/v1/messages/count_tokens"): "anthropic",
@@ -37,6 +41,7 @@ class Front:
         self._runs = runs
         self._backends = backends
         self._now = now
+        self._gates: WeakKeyDictionary[Account, asyncio.Semaphore] = WeakKeyDictionary()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -69,6 +74,10 @@ class Front:
             raise Refused(f"{scope['method']} {scope['path'][:200]} is not on the gateway's allowlist")
         if header(scope, b"content-encoding"):
             raise Refused("a content-encoding is not accepted")
+        async with self._turnstile(account):
+            await self._take(scope, receive, reply, account, api)
+
+    async def _take(self, scope: Scope, receive: Receive, reply: Reply, account: Account, api: Api) -> None:
         raw = await read_body(scope, receive)
         if scope["path"].endswith("/count_tokens"):
             await reply.json(200, {"input_tokens": len(raw) // BYTES_PER_TOKEN})
@@ -88,6 +97,19 @@ class Front:
                     task.cancel()
             with suppress(asyncio.CancelledError):
                 await work
+
+    @asynccontextmanager
+    async def _turnstile(self, account: Account) -> AsyncIterator[None]:
+        gate = self._gates.setdefault(account, asyncio.Semaphore(AT_ONCE))
+        try:
+            async with asyncio.timeout(SLOT_S):
+                await gate.acquire()
+        except TimeoutError as error:
+            raise Refused(f"this run has {AT_ONCE} requests under way", status=503) from error
+        try:
+            yield
+        finally:
+            gate.release()
 
     def _vet(self, api: Api, scope: Scope, body: Json, account: Account, size: int) -> Asked:
         grant = account.grant
@@ -167,7 +189,7 @@ class Front:
             async with backend.upstream.call(asked, held.max_tokens) as exchange:
                 last = b""
                 async for piece in exchange.pieces():
-                    if not asked.stream:
+                    if not asked.stream or exchange.reader.ended:
                         last = piece
                         continue
                     if not reply.started:
@@ -181,7 +203,7 @@ class Front:
                 if asked.stream:
                     if not reply.started:
                         await reply.start(200, "text/event-stream; charset=utf-8")
-                    await reply.piece(b"", more=False)
+                    await reply.piece(last, more=False)
                 else:
                     await reply.start(200, "application/json", (("content-length", str(len(last))),))
                     await reply.piece(last, more=False)
@@ -200,6 +222,8 @@ class Front:
 
     def _transcribe(self, account: Account, asked: Asked, answer: Answer, redact: Redactor) -> None:
         stamp = self._now().astimezone(UTC).isoformat(timespec="milliseconds")
+        if account.grant.record and answer.stop != "cut":
+            keep(account.folder / "recording.jsonl", _key(account, asked), answer)
         Transcript(self._runs.transcript(account.grant.run)).add(
             stamp, asked, answer, _key(account, asked)._asdict(), redact
         )

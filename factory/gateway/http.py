@@ -14,8 +14,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-MAX_BODY = 32_000_000
-"""Bytes: Anthropic's own limit for a request."""
+MAX_BODY = 16_000_000
+"""Bytes. Providers take up to 32 MB; a conversation of a million tokens of text has about 4."""
 BODY_S = 60.0
 """For the whole body to arrive."""
 SEND_S = 60.0

@@ -26,6 +26,7 @@ MAX_CONNECTIONS = 64
 HEADER_S = 30.0
 """From connecting to a complete request head."""
 KEEP_ALIVE_S = 120
+CLOSE_S = 5.0
 MAX_PATH = 107
 """Bytes of a Unix socket's path on Linux."""
 LONGEST_NAME = 48
@@ -68,8 +69,12 @@ class Listener:
         for connection in list(self._state.connections):
             if connection.transport is not None:
                 connection.transport.abort()
-        for task in list(self._state.tasks):
+        tasks = list(self._state.tasks)
+        for task in tasks:
             task.cancel()
+        if tasks:
+            # What they settle on their way out belongs to the run's account.
+            await asyncio.wait(tasks, timeout=CLOSE_S)
         self.path.unlink(missing_ok=True)
 
 

@@ -67,6 +67,7 @@ class Reader:
     def __init__(self) -> None:
         self.got = Collected()
         self.error: str | None = None
+        self.ended = False
         self._calls: dict[int, tuple[list[str], list[str]]] = {}
 
     def whole(self, body: Json) -> None:
@@ -81,6 +82,7 @@ class Reader:
     def feed(self, data: str) -> None:
         """One event's data; what does not parse is ignored."""
         if data.strip() == "[DONE]":
+            self.ended = True
             return
         try:
             item = json.loads(data)

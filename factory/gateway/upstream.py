@@ -67,6 +67,8 @@ class Exchange:
                         if data:
                             self.reader.feed(data)
                         yield self.redact.exact(raw)
+                        if self.reader.ended:
+                            return  # whether or not the provider closes its side
         except httpx.TimeoutException as error:
             raise UpstreamFailed(FactKind.UPSTREAM, "the provider's stream stalled", status=504, billed=True) from error
         except (httpx.HTTPError, ValueError) as error:

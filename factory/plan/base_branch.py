@@ -52,12 +52,10 @@ def decide(world: World, now: datetime) -> Intent | Effect | Obstacle | None:
         head_ref=names.free_branch(world, f"fix/base-{world.base.tip[:8]}"),
         head=None,
         inputs={
-            "context": worst.context, "ci_log": log, "ci_url": worst.status.target_url if worst.status else "",
-            "ci_command": world.config.ci.command, "pull": "", "pull_title": title, "pull_body": "",
-            "issue": "", "issue_title": title, "issue_body": "", "head": world.base.tip, "files": "", "changed": "",
-            "reason": title,
+            "context": worst.context, "ci_log": log, "previous": tries[-1].detail if tries else "",
+            "issue_title": title,
         },
-    )  # fmt: skip
+    )
 
 
 def series(world: World) -> tuple[RunRecord, ...]:

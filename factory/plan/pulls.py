@@ -209,11 +209,7 @@ def _fix(this: Case, worst: required_checks.Check, what: str) -> Action:
     if done >= MAX_FIXES:
         return _block(this, f"{what} after {done} fix runs", _ci_log(this, worst))
     log = _ci_log(this, worst)
-    inputs = {
-        "context": worst.context, "ci_log": log, "ci_url": worst.status.target_url if worst.status else "",
-        "ci_command": this.world.config.ci.command,
-    }  # fmt: skip
-    return Try(_intent(this, FIX, this.head, what, inputs))
+    return Try(_intent(this, FIX, this.head, what, {"context": worst.context, "ci_log": log}))
 
 
 def _ci_log(this: Case, check: required_checks.Check) -> str:

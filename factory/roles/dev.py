@@ -7,6 +7,7 @@ from datetime import datetime
 from factory.forge.values import ItemState
 from factory.plan import commands, history, labels, names, trust
 from factory.plan.model import Intent, IssueFacts, World
+from factory.runs.model import RunState
 
 FORMULA = "dev"
 FIRST, OTHERS = 40, 50
@@ -47,9 +48,19 @@ def _intent(world: World, facts: IssueFacts) -> Intent:
             "issue": str(issue.number),
             "issue_title": issue.title,
             "issue_body": issue.body,
+            "issue_author": issue.author.login,
+            "issue_date": f"{issue.created_at:%Y-%m-%d}",
             "comments": said,
-            "ci_command": world.config.ci.command,
+            "previous": _previous(world, issue.number),
         },
         trusted=trust.is_trusted(world, issue.author.login),
         fresh_after=reset,
     )
+
+
+def _previous(world: World, number: int) -> str:
+    """How the last attempt ended, where that was its own fault."""
+    ended = [r for r in history.runs_of(world, FORMULA, names.issue_subject(world, number)) if r.state.is_terminal]
+    if not ended or ended[-1].state is RunState.SUCCEEDED or history.is_same_round(ended[-1]):
+        return ""
+    return f"{ended[-1].cause}: {ended[-1].detail}"

@@ -586,8 +586,11 @@ def rewrite_commits(
     author: Signature,
     committer: Signature,
     rewrite_message: Callable[[str], str],
+    known: Sequence[str] = (),
 ) -> str:
     """Write every commit of ``base..head`` anew with this identity and a rewritten message; returns the new head.
+
+    What ``known`` commits reach is not rewritten either (the base branch's tip, which a conflict run merges).
 
     Trees and the shape of history stay (merges of ``base..head`` too; parents outside the range are kept). The times
     are those of the two signatures, so the same input gives the same ids. An empty range returns ``head`` itself.
@@ -596,10 +599,47 @@ def rewrite_commits(
     old_head = commit_info(repo, head).oid
     with _opened(repo, f"rewriting {base}..{head}") as git:
         walker = git.walk(pygit2.Oid(hex=old_head), SortMode.TOPOLOGICAL | SortMode.REVERSE)
-        walker.hide(_commit(git, base).id)
+        for hidden in (base, *known):
+            walker.hide(_commit(git, hidden).id)
         for commit in walker:
             info = _info(commit)
             parents = [new.get(parent, parent) for parent in info.parents]
             message = rewrite_message(info.message)
             new[info.oid] = _write_commit(git, info.tree, parents, message, author, committer)
     return new.get(old_head, old_head)
+
+
+def copy_commits(source: Path, target: Path, head: str) -> None:
+    """Copy what is reachable from commit ``head`` in ``source`` and missing in ``target``. Moves no ref.
+
+    Written children first would leave holes after a kill, so trees and blobs go before the commit that names them,
+    parents before children.
+    """
+    with _opened(source, f"copying {head}") as read, _opened(target, f"copying {head} from {source.name}") as write:
+        pending: list[pygit2.Oid] = []
+        seen: set[pygit2.Oid] = set()
+        stack = [pygit2.Oid(hex=head)]
+        while stack:
+            oid = stack.pop()
+            if oid in seen or oid in write.odb:
+                continue
+            seen.add(oid)
+            pending.append(oid)
+            stack.extend(_commit(read, str(oid)).parent_ids)
+        order = {oid: n for n, oid in enumerate(pending)}
+        walker = read.walk(pygit2.Oid(hex=head), SortMode.TOPOLOGICAL | SortMode.REVERSE) if order else ()
+        for commit in walker:
+            if commit.id in order:
+                _copy_tree(read, write, commit.tree)
+                write.odb.write(ObjectType.COMMIT, commit.read_raw())
+
+
+def _copy_tree(read: pygit2.Repository, write: pygit2.Repository, tree: pygit2.Tree) -> None:
+    if tree.id in write.odb:
+        return
+    for found in tree:
+        if isinstance(found, pygit2.Tree):
+            _copy_tree(read, write, found)
+        elif isinstance(found, pygit2.Blob) and found.id not in write.odb:
+            write.odb.write(ObjectType.BLOB, found.read_raw())
+    write.odb.write(ObjectType.TREE, tree.read_raw())

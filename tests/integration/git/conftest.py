@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import secrets
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +20,6 @@ from factory.git.values import Signature
 from factory.git.view import View, open_view, refresh
 
 WHO = Signature("Dev Bot", "dev-bot@factory.invalid", 1_700_000_000)
-TOKEN = "tok-5ecret-0123456789"
 
 # What a session or a person has around git: nothing of the factory's own clean environment.
 USER_ENV = {
@@ -128,7 +128,9 @@ def serve(project: Project) -> Iterator[Serve]:
         server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         server.daemon_threads = True
         url = f"http://127.0.0.1:{server.server_port}"
-        served = Served(url, Remote(f"{url}/project.git", "dev-bot", TOKEN), project.bare.parent)
+        served = Served(
+            url, Remote(f"{url}/project.git", "dev-bot", f"tok-{secrets.token_hex(12)}"), project.bare.parent
+        )
         server.served = served  # type: ignore[attr-defined]
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -169,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
             served.logins.append(self.headers["Authorization"])
         if served.redirect_to is not None:
             return self._plain(302, ("Location", served.redirect_to + self.path))
-        expected = "Basic " + base64.b64encode(f"dev-bot:{TOKEN}".encode()).decode()
+        expected = "Basic " + base64.b64encode(f"dev-bot:{served.remote.token}".encode()).decode()
         if self.headers.get("Authorization") != expected:
             return self._plain(401, ("WWW-Authenticate", 'Basic realm="forge"'))
         if served.on_request is not None:

@@ -172,6 +172,16 @@ def test_a_merged_base_is_not_the_sessions_work(session: Session, project: Proje
     found = session.ingest(known=[tip])
     assert isinstance(found, Ingested)
     assert (found.commits, found.paths) == (2, ("src/app.py",))
+    mine = objects.rewrite_commits(
+        session.quarantine,
+        base=session.base,
+        head=head,
+        author=WHO,
+        committer=WHO,
+        rewrite_message=lambda message: f"rewritten: {message}",
+        known=[tip],
+    )
+    assert tip in objects.commit_info(session.quarantine, mine).parents  # others' commits keep their ids
 
 
 def test_the_host_runs_nothing_of_an_armed_clone(session: Session, project: Project, tmp_path: Path) -> None:

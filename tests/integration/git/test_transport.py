@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import os
+import shutil
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -141,11 +142,42 @@ def test_reading_a_hostile_local_repo_runs_nothing_of_it(project: Project, tmp_p
     assert canary.exists()  # which is why nothing is pushed into a repo that is not ours
 
 
+def test_a_local_repo_that_fetches_what_it_lacks_runs_no_command(project: Project, tmp_path: Path) -> None:
+    """A partial clone fetches missing objects while it serves, through a command of its own configuration."""
+    canary = tmp_path / "canary"
+    whole = tmp_path / "whole.git"
+    shutil.copytree(project.bare, whole)
+    entry = objects.find_entry(project.bare, project.base, "README.md")
+    assert entry is not None
+    (project.bare / "objects" / entry.oid[:2] / entry.oid[2:]).unlink()
+    config = project.bare / "config"
+    config.write_text(
+        config.read_text().replace("repositoryformatversion = 0", "repositoryformatversion = 1")
+        + f'[extensions]\n\tpartialClone = origin\n[remote "origin"]\n\tpromisor = true\n\turl = file://{whole}\n'
+        f'\tuploadpack = "touch {canary}; git-upload-pack"\n'
+    )
+    fresh = tmp_path / "fresh.git"
+    objects.init_bare(fresh)
+    with pytest.raises(GitFailed):
+        fetch(fresh, project.remote, [f"{MAIN}:{MAIN}"])
+    assert not canary.exists()
+    attempt(
+        fresh,
+        "fetch",
+        str(project.bare),
+        f"{MAIN}:{MAIN}",
+        base_env=environment(protocols=("file",), extra={"GIT_NO_LAZY_FETCH": "0"}),
+        timeout_s=20,
+    )
+    assert canary.exists()
+
+
 @pytest.mark.parametrize("name", ["file", "http"])
 def test_a_missing_repo_is_not_found(name: str, project: Project, serve: Serve) -> None:
-    url = str(project.bare.parent / "none.git") if name == "file" else f"{serve().url}/none.git"
+    served = serve()
+    url = str(project.bare.parent / "none.git") if name == "file" else f"{served.url}/none.git"
     with pytest.raises(NotFound):
-        ls_remote(Remote(url, serve().remote.username, serve().remote.token))
+        ls_remote(Remote(url, "dev-bot", served.remote.token))
 
 
 def test_a_wrong_token_is_refused_and_not_repeated(project: Project, serve: Serve) -> None:

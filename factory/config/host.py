@@ -96,10 +96,14 @@ def load_host(home: Path) -> HostConfig:
     except OSError as error:
         hint = "run as the user that set the factory up"
         raise ConfigInvalid(f"reading {path}: {error.strerror}", hint=hint) from error
-    document = read(text, str(path))
-    shape, problems = shaped(document, HostShape, _judged)
+    return parse_host(text, str(path), home)
+
+
+def parse_host(text: bytes, path: str, home: Path) -> HostConfig:
+    """The content of a host.toml as a value. Raises ConfigInvalid with all problems at once."""
+    shape, problems = shaped(read(text, path), HostShape, _judged)
     if shape is None:
-        raise refused(str(path), problems)
+        raise refused(path, problems)
     return _valid(home, shape)
 
 

@@ -9,7 +9,6 @@ from factory.forge import decode
 from factory.forge.calls import Calls, at, segment
 from factory.forge.values import BranchProtection, Hook, Repo, RepoName, User
 
-
 PERMISSIONS = ("none", "read", "write", "admin", "owner")
 """Weakest first."""
 

@@ -156,7 +156,7 @@ def _invalid(commit: MainCommit, trusted: str) -> Problem:
     return Problem(
         "factory.toml",
         None,
-        f"commit {commit.oid[:12]} was approved, but its factory.toml is not valid; that of {trusted[:12]} stays in force",
+        f"commit {commit.oid[:12]} was approved, but is not valid; the version of {trusted[:12]} stays in force",
         "run `factory check`, then repair it with `factory edit factory.toml`",
     )
 
@@ -200,7 +200,7 @@ def history(mirror: Path, checked: str, tip: str) -> History:
         return History((), f"the commit {checked[:12]} it was read up to is not in the ops repo any more")
     commits = list(reversed(objects.log(mirror, tip, exclude=(checked,), first_parent=True)))
     if not commits or not commits[0].parents or commits[0].parents[0] != checked:
-        return History((), f"its history does not lead from {checked[:12]} to {tip[:12]} step by step: it was rewritten")
+        return History((), f"its history does not lead step by step from {checked[:12]} to {tip[:12]}")
     return History(tuple(MainCommit(c.oid, c.parents, _touched(mirror, c.parents[0], c.oid)) for c in commits))
 
 

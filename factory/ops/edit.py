@@ -118,3 +118,12 @@ def _toml_line(text: str, error: tomllib.TOMLDecodeError) -> int:
     _, found, rest = str(error).rpartition("(at line ")
     number = rest.partition(",")[0]
     return int(number) if found and number.isdigit() else text.count("\n") + 1
+
+
+def whole(path: str, content: bytes | None) -> Edit:
+    """The edit that makes ``content`` the whole file, whatever was there; None deletes it."""
+
+    def apply(_old: bytes | None) -> bytes | None:
+        return content
+
+    return Edit(path, apply)

@@ -68,5 +68,6 @@ def quoted(text: str, limit: int = 200) -> str:
         return ""
     fence = "`" * (max((len(run) for run in re.findall(r"`+", line)), default=0) + 1)
     pad = " " if line.startswith("`") or line.endswith("`") else ""
-    inner = line.replace("|", "\\|")
+    # The readers of our own markers search the raw text; no quotation may hold one.
+    inner = line.replace("<!--", "‹!--").replace("|", "\\|")
     return f"{fence}{pad}{inner}{pad}{fence}"

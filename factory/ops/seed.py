@@ -109,7 +109,8 @@ def toml_value(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
-        return f"{value:g}" if float(value).is_integer() else repr(value)
+        # 40.0 is written 40, as a person would.
+        return str(int(value)) if abs(value) < 1e15 and float(value).is_integer() else repr(value)
     if isinstance(value, str):
         # JSON's escapes are TOML's, but for DEL, which TOML does not take as it is.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

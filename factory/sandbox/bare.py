@@ -1,4 +1,6 @@
-"""No sandbox, only by name in host.toml: the process runs as us, with a tidy environment and an end that takes its children along."""
+"""No sandbox, only by name in host.toml: the process runs as us, with a tidy environment and an end that takes its
+children along.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,16 @@ _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
 class Bare:
-    """Runs without confinement. Fixed places inside are mapped to the real ones by ``FACTORY_PATHS`` (session/inside/layout)."""
+    """Runs without confinement. Fixed places inside are mapped to the real ones by ``FACTORY_PATHS``
+    (session/inside/layout).
+    """
 
     name = "none"
 
     def start(self, c: Confinement, *, stdout: int, stderr: int, lock_fd: int | None = None) -> Child:
-        """See ``Sandbox.start``. Read-only binds, limits of memory and processes, and the missing network are not enforced."""
+        """See ``Sandbox.start``. Read-only binds, limits of memory and processes, and the missing network are not
+        enforced.
+        """
         plan = {
             "argv": list(c.argv),
             "env": environment(c.env),

@@ -1,8 +1,8 @@
 """The seccomp filter, assembled as classic BPF: what no agent needs, and what has broken sandboxes before, is refused.
 
-A list of refusals, because toolchains need most of the kernel's calls; the namespaces are the wall, this keeps the paths
-around them shut (security-rules.md, Sandbox). Calls newer than the list answer ENOSYS, which programs know how to take.
-Sources: the kernel's syscall tables, seccomp(2), and the calls Docker's and Flatpak's filters refuse.
+A list of refusals, because toolchains need most of the kernel's calls; the namespaces are the wall, this keeps the
+paths around them shut (security-rules.md, Sandbox). Calls newer than the list answer ENOSYS, which programs know how to
+take. Sources: the kernel's syscall tables, seccomp(2), and the calls Docker's and Flatpak's filters refuse.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from factory.sandbox import bpf, etc
 from factory.sandbox.protocol import ALWAYS_TMPFS, BIN, HOME, Bind, Confinement, Wall
 
 DISK_FLOOR_BYTES = 256 << 20
-"""A sandbox is stopped when less than this is left on a disk it writes to."""
 _SHM_BYTES = 256 << 20
 
 _NAMESPACES = ("user", "pid", "net", "ipc", "uts", "cgroup")
@@ -29,12 +28,24 @@ _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
 class Bubblewrap:
-    """Sessions in bubblewrap. ``without`` names walls left out; only the tests that show what a wall stops use it."""
+    """Sessions in bubblewrap.
+
+    A sandbox is stopped when less than ``disk_floor_bytes`` are left on a disk it writes to. ``without`` names walls
+    left out: namespaces, userns, seccomp, keyring, proc-sys, die-with-parent, cgroup; only tests that show what a wall
+    stops use it.
+    """
 
     name = "bubblewrap"
 
-    def __init__(self, binary: str = "/usr/bin/bwrap", *, without: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        binary: str = "/usr/bin/bwrap",
+        *,
+        disk_floor_bytes: int = DISK_FLOOR_BYTES,
+        without: Collection[str] = (),
+    ) -> None:
         self._binary = binary
+        self._disk_floor = disk_floor_bytes
         self._without = frozenset(without)
 
     def start(self, c: Confinement, *, stdout: int, stderr: int, lock_fd: int | None = None) -> Child:
@@ -87,7 +98,7 @@ class Bubblewrap:
             },
             "cgroup": "cgroup" not in self._without,
             "keyring": "keyring" not in self._without,
-            "disk_floor": DISK_FLOOR_BYTES,
+            "disk_floor": self._disk_floor,
             "lock_fd": lock_fd,
             "parent": os.getpid(),
         }
@@ -104,7 +115,7 @@ class Bubblewrap:
         for name in _TOP_LINKS:
             host = Path("/", name)
             if host.is_symlink():
-                options += ["--symlink", os.readlink(host).lstrip("/"), str(host)]
+                options += ["--symlink", str(host.readlink()).lstrip("/"), str(host)]
             elif host.is_dir():
                 options += ["--ro-bind", str(host), str(host)]
         options += ["--proc", "/proc"] + ([] if "proc-sys" in off else ["--ro-bind", "/proc/sys", "/proc/sys"])
@@ -122,7 +133,8 @@ class Bubblewrap:
         rules = None if "seccomp" in off else bpf.program()
         if rules is not None:
             options += ["--seccomp", {"file": base64.b64encode(rules).decode()}]
-        # Kept by bubblewrap's own processes and closed in the command: the lock ends with the tree, not with the starter.
+        # Kept by bubblewrap's own processes and closed in the command: the lock ends with the tree, not with the
+        # starter.
         options += [] if lock_fd is None else ["--sync-fd", str(lock_fd)]
         return [*options, "--json-status-fd", {"status": True}]
 

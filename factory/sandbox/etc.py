@@ -44,7 +44,9 @@ def files() -> dict[str, bytes]:
         "/etc/group": f"{USER}:x:{UID}:\nnogroup:x:65534:\n",
         "/etc/hosts": f"127.0.0.1 localhost {HOSTNAME}\n::1 localhost\n",
         "/etc/hostname": f"{HOSTNAME}\n",
-        "/etc/nsswitch.conf": "passwd: files\ngroup: files\nshadow: files\nhosts: files\nservices: files\nprotocols: files\n",
+        "/etc/nsswitch.conf": "".join(
+            f"{name}: files\n" for name in ("passwd", "group", "shadow", "hosts", "services", "protocols")
+        ),
         "/etc/resolv.conf": "",
         # The working copy may be shown read-only and then belongs to nobody inside; git would refuse to read it.
         "/etc/gitconfig": "[safe]\n\tdirectory = *\n",
@@ -54,7 +56,9 @@ def files() -> dict[str, bytes]:
 
 
 def from_host(etc: Path = Path("/etc")) -> tuple[tuple[Path, str], ...]:
-    """Host path and path inside of each thing shown as it is; only what everybody may read and what is no broken link."""
+    """Host path and path inside of each thing shown as it is; only what everybody may read and what is no broken
+    link.
+    """
     found: list[tuple[Path, str]] = []
     for pattern in _FROM_HOST:
         for path in sorted(etc.glob(pattern)):

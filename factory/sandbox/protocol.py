@@ -41,10 +41,11 @@ class Limits:
 class Confinement:
     """One start: what runs, what it sees, what it may write and use.
 
-    ``argv``, ``env`` and ``cwd`` are as seen inside; ``env`` is all it gets (PATH, HOME, USER, LANG and TERM have defaults).
-    ``binds`` come besides /usr, the interpreter and the generated /etc, which every sandbox gives. ``sockets`` are Unix
-    socket files, each bound alone and never its folder. ``tmpfs`` maps a path to its size in bytes. ``owner_paths`` are
-    host folders that the sandbox's user must be able to write; started as root, they are given to that user.
+    ``argv``, ``env`` and ``cwd`` are as seen inside; ``env`` is all it gets (PATH, HOME, USER, LANG and TERM have
+    defaults). ``binds`` come besides /usr, the interpreter and the generated /etc, which every sandbox gives.
+    ``sockets`` are Unix socket files, each bound alone and never its folder. ``tmpfs`` maps a path to its size in
+    bytes. ``owner_paths`` are host folders that the sandbox's user must be able to write; started as root, they are
+    given to that user.
     """
 
     argv: tuple[str, ...]
@@ -75,8 +76,8 @@ class Sandbox(Protocol):
     def start(self, c: Confinement, *, stdout: int, stderr: int, lock_fd: int | None = None) -> Child:
         """Start ``c``. The child is the starter: its end, however it comes, is the end of the whole tree.
 
-        SIGTERM to it is passed on to the first process inside; its exit code is that process's (128 + n after a signal n,
-        125 when the sandbox could not be built or a bound was exceeded; the reason stands on ``stderr``).
+        SIGTERM to it is passed on to the first process inside; its exit code is that process's (128 + n after a signal
+        n, 125 when the sandbox could not be built or a bound was exceeded; the reason stands on ``stderr``).
         ``lock_fd`` is kept open by the starter. Raises StartFailed or SandboxUnavailable.
         """
         ...

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import marshal
 import os
 import tempfile
 import zipfile
 from pathlib import Path
+from types import CodeType
 
 _INSIDE = Path(__file__).with_name("inside")
 _PACKAGE = "factory/session/inside"
@@ -36,7 +38,7 @@ def build(cache: Path, *, source: Path = _INSIDE) -> Path:
                 entry = zipfile.ZipInfo(name, _EPOCH)
                 entry.external_attr = 0o644 << 16
                 archive.writestr(entry, data)
-        os.chmod(temporary, 0o644)  # noqa: S103, PTH101
+        os.chmod(temporary, 0o644)  # noqa: PTH101
         os.replace(temporary, path)  # noqa: PTH105
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -56,8 +58,6 @@ def _members(source: Path) -> list[tuple[str, bytes]]:
     return sorted(members.items())
 
 
-def _bytecode(code: object) -> bytes:
+def _bytecode(code: CodeType) -> bytes:
     """A .pyc that is not compared with its source (PEP 552); another Python's magic number makes it ignore the file."""
-    import marshal
-
     return importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + b"\0" * 8 + marshal.dumps(code)

@@ -69,7 +69,7 @@ def _start(plan: dict[str, Any], scratch: str) -> int:
                 os.set_inheritable(plan["lock_fd"], False)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             argv = [_place(word, moved) for word in plan["argv"]]
-            os.execvpe(argv[0], argv, env)
+            os.execvpe(argv[0], argv, env)  # noqa: S606
         except OSError as error:
             sys.stderr.write(f"factory sandbox: not started: {error}\n")
         os._exit(FAILED)
@@ -81,7 +81,8 @@ def _place(text: str, moved: dict[str, str]) -> str:
     for prefix in sorted(moved, key=len, reverse=True):
         if text == prefix or text.startswith(prefix + "/"):
             there = moved[prefix] + text[len(prefix) :]
-            # A real path of this host may begin like a fixed place: what exists only as it stands is meant as it stands.
+            # A real path of this host may begin like a fixed place: what exists only as it stands is meant as it
+            # stands.
             return text if os.path.lexists(text) and not os.path.lexists(there) else there
     return text
 

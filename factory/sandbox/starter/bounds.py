@@ -12,7 +12,9 @@ _GROUP = "factory-sandbox-"
 
 
 class Cgroup:
-    """A version 2 control group with its bounds set. ``join`` uses rights held when it was made, so it works after the drop."""
+    """A version 2 control group with its bounds set. ``join`` uses rights held when it was made, so it works after the
+    drop.
+    """
 
     def __init__(self, path: str, procs: int) -> None:
         self.path = path
@@ -86,9 +88,12 @@ def _write(path: str, text: str) -> None:
 
 
 def limit_process(limits: dict[str, Any], *, count_processes: bool) -> None:
-    """Limits that children inherit. ``count_processes``: our user id is the sandbox's alone, so counting by user is right."""
+    """Limits that children inherit. ``count_processes``: our user id is the sandbox's alone, so counting by user is
+    right.
+    """
     wanted = {
-        resource.RLIMIT_CORE: 0,
+        # 1 and not 0: a core_pattern that starts a program ignores every limit but this one (core(5), do_coredump).
+        resource.RLIMIT_CORE: 1,
         resource.RLIMIT_FSIZE: limits["file_bytes"],
         resource.RLIMIT_NOFILE: 4096,
         resource.RLIMIT_MEMLOCK: 8 << 20,
@@ -105,7 +110,9 @@ def limit_process(limits: dict[str, Any], *, count_processes: bool) -> None:
 
 
 def prefer_for_oom() -> None:
-    """When the machine runs out of memory all the same, the sandbox goes first. Before the drop: then /proc/self is root's."""
+    """When the machine runs out of memory all the same, the sandbox goes first. Before the drop: then /proc/self is
+    root's.
+    """
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:
         score.write("1000")
 
@@ -129,14 +136,17 @@ class Watch:
         return None
 
     def memory_trouble(self, root: int) -> str | None:
-        """Whether ``root`` and its descendants use more memory than allowed (anonymous and shared, without file pages)."""
+        """Whether ``root`` and its descendants use more memory than allowed (anonymous and shared, without file
+        pages).
+        """
         if self._memory is None:
             return None
         members = descendants(root)
         rough = sum(_resident(pid) for pid in members)
         if rough <= self._memory:
             return None
-        # Pages shared after fork were counted once for each process; the exact figure is dear, so it is only asked for now.
+        # Pages shared after fork were counted once for each process; the exact figure is dear, so it is only asked for
+        # now.
         exact = sum(_proportional(pid) for pid in members)
         if exact <= self._memory:
             return None

@@ -44,7 +44,7 @@ def _run() -> int:
     if plan["keyring"]:
         kernel.join_new_keyring()
     limits = plan["limits"]
-    sources = [str(path) for path in plan["sources"]]
+    named = sources = [str(path) for path in plan["sources"]]
     cgroup = bounds.make_cgroup(limits["memory_bytes"], limits["pids"]) if plan["cgroup"] else None
     bounds.prefer_for_oom()
     own_uid = os.geteuid() == 0
@@ -57,6 +57,7 @@ def _run() -> int:
             user.give_socket(path, uid)
         sources = user.show(sources)
         user.become(uid)
+    user.check_readable(named, sources)
     kernel.no_new_privileges()
     if 0 in os.getresuid():
         raise kernel.Refused("bubblewrap is never started as uid 0")
@@ -106,10 +107,11 @@ def _become_bubblewrap(
         os.set_inheritable(status, True)
         # By descriptor: the command line of the first process inside is readable there, and it names host paths.
         arguments = _memory_file(b"\0".join(options) + b"\0")
-        # Ignored, so that a polite end of the whole group reaches the agent before its walls fall; boot undoes it inside.
+        # Ignored, so that a polite end of the whole group reaches the agent before its walls fall; boot undoes it
+        # inside.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        os.execve(plan["bwrap"], [plan["bwrap"], "--args", str(arguments), "--", *plan["argv"]], {})
+        os.execve(plan["bwrap"], [plan["bwrap"], "--args", str(arguments), "--", *plan["argv"]], {})  # noqa: S606
     except (OSError, ValueError) as error:
         _say(f"not started: {error}")
     os._exit(FAILED)

@@ -26,7 +26,8 @@ def take_uid() -> tuple[int, int]:
     if not stat.S_ISDIR(there.st_mode) or there.st_uid != 0 or there.st_mode & 0o022:
         raise kernel.Refused(f"{LOCKS} is not a folder that root alone may write")
     busy = _running_uids()
-    # Not from the start each time: an id that was just given back rests, so that nothing meets its last owner's remains.
+    # Not from the start each time: an id that was just given back rests, so that nothing meets its last owner's
+    # remains.
     first = random.randrange(UIDS)  # noqa: S311
     for step in range(UIDS):
         uid = FIRST_UID + (first + step) % UIDS
@@ -64,13 +65,16 @@ def give_socket(path: str, uid: int) -> None:
 
 
 def show(sources: list[str]) -> list[str]:
-    """Bind each source to a place the sandbox's user can reach, in a mount namespace nobody else sees; returns the places."""
+    """Bind each source to a place the sandbox's user can reach, in a mount namespace nobody else sees; returns the
+    places.
+    """
     try:
         kernel.unshare(kernel.CLONE_NEWNS)
         kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     except PermissionError as error:
         raise kernel.Refused(
-            f"root without the right to mount ({error.strerror}); run the factory as an ordinary user, or give it CAP_SYS_ADMIN"
+            f"root without the right to mount ({error.strerror}); "
+            "run the factory as an ordinary user, or give it CAP_SYS_ADMIN"
         ) from error
     # Opened now: a descriptor from before belongs to mounts of the old namespace, which cannot be bound.
     opened = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in sources]
@@ -88,6 +92,14 @@ def show(sources: list[str]) -> list[str]:
         os.close(fd)
         places.append(place)
     return places
+
+
+def check_readable(sources: list[str], places: list[str]) -> None:
+    """Raises Refused for a source that we, as the user we now are, cannot read."""
+    for source, place in zip(sources, places, strict=True):
+        mode = os.R_OK | os.X_OK if os.path.isdir(place) else os.R_OK
+        if not os.access(place, mode):
+            raise kernel.Refused(f"{source} is not readable for the sandbox's user (uid {os.getuid()})")
 
 
 def become(uid: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from factory.session.inside import launch, layout, pack
 
 _HEARD = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-_GRACE_S = 0.3
+_GRACE_S = 0.2
 """Between asking the backend to stop and killing it; cancel has two seconds for everything."""
 
 

@@ -55,7 +55,7 @@ class Bridge:
             for key, events in self._selector.select():
                 if isinstance(key.data, str):
                     self._accept(key.fileobj, key.data)  # type: ignore[arg-type]
-                elif key.fd != -1:
+                else:
                     self._move(key.data, key.fileobj, events)  # type: ignore[arg-type]
 
     def _accept(self, listener: socket.socket, path: str) -> None:

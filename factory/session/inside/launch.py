@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -17,9 +18,11 @@ def start(
     stdin: int | None = None,
     stdout: int | None = None,
     stderr: int | None = None,
+    patient: bool = False,
 ) -> int:
     """Start ``argv`` (looked up on PATH of ``env``) and return its pid. ``stdin`` None is /dev/null.
 
+    ``patient`` keeps SIGTERM from it: a cancel sends that to every process it sees, our last pack's among them.
     Raises OSError when it cannot be executed.
     """
     program = _find(argv[0], env.get("PATH", "/usr/bin:/bin"))
@@ -31,8 +34,9 @@ def start(
     for number, fd in ((1, stdout), (2, stderr)):
         if fd is not None:
             actions.append((os.POSIX_SPAWN_DUP2, fd, number))
+    mask = (signal.SIGTERM,) if patient else ()
     return os.posix_spawn(
-        program, list(argv), dict(env), file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=_RESET
+        program, list(argv), dict(env), file_actions=actions, setpgroup=0, setsigmask=mask, setsigdef=_RESET
     )
 
 
@@ -41,8 +45,6 @@ def wait(pid: int, timeout_s: float) -> int | None:
     deadline = time.monotonic() + timeout_s
     pidfd = os.pidfd_open(pid)
     try:
-        import select
-
         poller = select.poll()
         poller.register(pidfd, select.POLLIN)
         if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
@@ -71,7 +73,7 @@ def output(
     try:
         os.write(source, given)
         os.lseek(source, 0, os.SEEK_SET)
-        code = wait(start(argv, env, stdin=source, stdout=sink), timeout_s)
+        code = wait(start(argv, env, stdin=source, stdout=sink, patient=True), timeout_s)
         return code, os.pread(sink, limit, 0)
     finally:
         os.close(source)

@@ -28,6 +28,7 @@ def place(path: str, moved: dict[str, str] | None = None) -> str:
     for prefix in sorted(moved, key=len, reverse=True):
         if path == prefix or path.startswith(prefix + "/"):
             there = moved[prefix] + path[len(prefix) :]
-            # A real path of this host may begin like a fixed place: what exists only as it stands is meant as it stands.
+            # A real path of this host may begin like a fixed place: what exists only as it stands is meant as it
+            # stands.
             return path if os.path.lexists(path) and not os.path.lexists(there) else there
     return path

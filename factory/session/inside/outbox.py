@@ -44,7 +44,9 @@ _FIELDS = {
 
 
 def check_line(line: Mapping[str, Any], grants: Mapping[str, Any], counts: Mapping[str, int]) -> list[str]:
-    """What is wrong with ``line`` under ``grants``, given how many of each kind came before (see ``count``). Empty: nothing."""
+    """What is wrong with ``line`` under ``grants``, given how many of each kind came before (see ``count``). Empty:
+    nothing.
+    """
     kind = line.get("kind")
     if not isinstance(kind, str) or kind not in _FIELDS:
         return [f"unknown kind {_short(kind)}; kinds are {', '.join(KINDS)}"]

@@ -100,7 +100,7 @@ class Packer:
             os.lseek(source, 0, os.SEEK_SET)
             # --thin: the base is the host's, and index-pack --fix-thin completes it from the session's own view there.
             argv = [*self._git, "pack-objects", "--thin", "--revs", "--stdout", "--delta-base-offset", "--quiet"]
-            code = launch.wait(launch.start(argv, self._env, stdin=source, stdout=sink), 120.0)
+            code = launch.wait(launch.start(argv, self._env, stdin=source, stdout=sink, patient=True), 120.0)
             os.fsync(sink)
         finally:
             os.close(source)

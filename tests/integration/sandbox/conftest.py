@@ -1,0 +1,69 @@
+"""Fixtures of the sandbox suite: who the factory is, and starting things in a sandbox."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ORDINARY_UID = 1_899_999_999
+"""Belongs to nobody: neither a person nor the range sandboxes take theirs from."""
+
+Attack = Callable[..., dict[str, tuple[bool, str]]]
+
+
+@pytest.fixture(params=["root", "user"])
+def identity(request: pytest.FixtureRequest) -> str:
+    """The factory runs as root, and as an ordinary user; as the latter also when the suite runs as root."""
+    if request.param == "root" and os.geteuid() != 0:
+        pytest.skip("needs root: the suite runs as an ordinary user")
+    return str(request.param)
+
+
+@pytest.fixture
+def attack(identity: str, tmp_path: Path) -> Attack:
+    """Run the attacker as that factory's session; its answers by attack: got through, and what it saw."""
+
+    def run(**given: Any) -> dict[str, tuple[bool, str]]:
+        home = tmp_path / "home"
+        home.mkdir(exist_ok=True)
+        uid = ORDINARY_UID if identity == "user" and os.geteuid() == 0 else None
+        done = subprocess.run(
+            [
+                sys.executable,
+                Path(__file__).with_name("attacker.py"),
+                json.dumps({"uid": uid, "home": str(home), **given}),
+            ],
+            env={
+                "HOME": str(home),
+                "TMPDIR": str(tmp_path),
+                "PATH": os.environ["PATH"],
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert (told["uid"] == 0) == (identity == "root")
+        return {name: (broken, detail) for name, (broken, detail) in told["answers"].items()}
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder below one of mode 0700, as a run's folders are."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    yield closed
+    shutil.rmtree(closed, ignore_errors=True)

@@ -91,6 +91,10 @@ class Performer:
         due = [e for e in self._spool.entries() if e.not_before is None or e.not_before <= now]
         return tuple(self._try(entry) for entry in due)
 
+    def next_due(self) -> datetime | None:
+        """When the next deferred effect may be tried again; None when none waits."""
+        return min((e.not_before for e in self._spool.entries() if e.not_before is not None), default=None)
+
     def _try(self, entry: Entry) -> Outcome:
         try:
             entry = self._drive(entry)

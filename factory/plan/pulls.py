@@ -305,8 +305,7 @@ def _merge(this: Case) -> Action:
 
 def _trailers(this: Case) -> str:
     """What a merge commit says of where it came from. ``Factory-*`` trailers count only there."""
-    made = [r for r in this.world.runs if r.head == this.head and r.fact("pull") == str(this.facts.pull.number)]
-    made = made or [r for r in this.world.runs if this.issue is not None and r.issue == this.issue and r.head]
+    made = [r for r in this.world.runs if r.head == this.head and r.fact("from") not in (None, this.head)]
     lines = []
     if made:
         lines.append(f"Factory-Run: {made[-1].run}")

@@ -265,7 +265,9 @@ def _choices(shape: type[BaseModel], place: Sequence[str | int]) -> tuple[object
 
 
 def _described(shape: type[BaseModel], place: Sequence[str | int]) -> str | None:
-    """What the shape says of a field, as a hint."""
+    """What the shape says of a field, as a hint; of an item, what it says of the list."""
+    while place and isinstance(place[-1], int):
+        place = place[:-1]
     table = _table(shape, place[:-1]) if place else None
     for name, info in table.model_fields.items() if table else ():
         if (info.alias or name) == place[-1]:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field
-
-from factory.config.factory import Name, Place
 from factory.config.model import RoleDefinition
-from factory.config.role import Digest
-from factory.config.shape import Findings, Shape, meant, refused, shaped, table, tables, texts
+from factory.config.shape import Findings, meant, refused, shaped, table, tables, texts
 from factory.config.source import Document, read
 from factory.errors import Problem
 from factory.formula import graph
@@ -27,118 +23,8 @@ from factory.formula.model import (
     StepKind,
 )
 from factory.formula.schemas import SCHEMAS
+from factory.formula.shape import FormulaShape, GrantsShape, StepShape
 from factory.formula.template import Scope, examine
-
-Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
-Text = Annotated[str, Field(min_length=1, max_length=100_000, pattern=r"^[^\x00]*$")]
-LabelName = Annotated[str, Field(pattern=r"^[^\x00-\x1f,]{1,50}$")]
-
-
-class InputShape(Shape):
-    type: Literal["issue", "pull", "commit", "text", "enum", "path", "date", "int"]
-    """what it is: text (of others, always quoted) or a form that is checked"""
-    choices: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field(default_factory=list)
-    """values an enum may have"""
-    required: bool = True
-
-
-class ContextShape(Shape):
-    files: list[Place] = Field(default_factory=list)
-    """files of the project, read at the base commit; absent ones are left out"""
-    ops: list[Place] = Field(default_factory=list)
-    """files of the ops repo"""
-    graph: bool = False
-    """whether a summary of the knowledge graph is added"""
-    max_bytes: Annotated[int, Field(ge=0, le=1_000_000)] = 60_000
-    """of all files together"""
-
-
-class LimitsShape(Shape):
-    minutes: Annotated[float, Field(gt=0, le=24 * 60, allow_inf_nan=False)] = 20
-    idle_seconds: Annotated[float, Field(gt=0, le=24 * 3600, allow_inf_nan=False)] = 300
-    turns: Annotated[int, Field(ge=1, le=1_000)] = 60
-    cost_usd: Annotated[float, Field(ge=0, le=1_000, allow_inf_nan=False)] = 1.50
-    output_bytes: Annotated[int, Field(ge=1_000, le=1_000_000_000)] = 8_000_000
-
-
-class IssuesShape(Shape):
-    max: Annotated[int, Field(ge=1, le=100)]
-    """how many"""
-    labels: list[LabelName] = Field(default_factory=list)
-    """labels they may have"""
-
-
-class CommentsShape(Shape):
-    max: Annotated[int, Field(ge=1, le=100)]
-    """how many"""
-
-
-class GrantsShape(Shape):
-    """All that a run of the formula may cause; what is absent is forbidden."""
-
-    commits: bool = False
-    pull_request: bool = False
-    review: bool = False
-    refuse: bool = False
-    statuses: list[Annotated[str, Field(pattern=r"^[^\x00-\x1f]{1,100}$")]] = Field(default_factory=list)
-    """contexts of commit statuses it may post"""
-    labels: list[LabelName] = Field(default_factory=list)
-    """labels it may set and take off"""
-    issues: IssuesShape | None = None
-    """issues it may file: { max = 3, labels = ["tech-debt"] }"""
-    comments: CommentsShape | None = None
-    """comments it may write: { max = 1 }"""
-    vault: list[Name] = Field(default_factory=list)
-    """vault formulas it may request"""
-
-
-class StepShape(Shape):
-    id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
-    """the step's name: lower-case letters, digits, dashes"""
-    kind: Literal["check", "agent", "shell", "call", "human", "vault"]
-    """check (code), agent (session), shell (argv in the sandbox), call (formula), human (question), vault (request)"""
-    needs: list[str] = Field(default_factory=list)
-    """steps that must be done before"""
-    uses: list[str] = Field(default_factory=list)
-    """check: names of the checks"""
-    prompt: Text | None = None
-    """agent: Jinja2 template of the prompt"""
-    output: str | None = None
-    """agent: schema of the structured answer"""
-    argv: list[Text] = Field(default_factory=list)
-    """shell: program and arguments, each a template of its own"""
-    writes: bool = True
-    """agent: false lets it only read and search"""
-    question: Text | None = None
-    """human: what is asked"""
-    formula: Name | None = None
-    """call, vault: the formula to run or to request"""
-    with_: Annotated[dict[str, Text], Field(alias="with")] = Field(default_factory=dict)
-    """call, vault: its inputs"""
-
-
-class FormulaShape(Shape):
-    """formulas/<name>.toml: a workflow."""
-
-    schema_: Annotated[Literal[1], Field(alias="schema")]
-    """version of this file's form: schema = 1"""
-    name: Name
-    """the formula's name; the file is formulas/<name>.toml"""
-    version: Annotated[int, Field(ge=1, le=1_000_000)]
-    """counts up with each change of meaning"""
-    role: Name
-    """role that runs it"""
-    description: Annotated[str, Field(min_length=1, max_length=600)]
-    """what it does, in a sentence"""
-    overrides: Digest | None = None
-    """in an ops repo: SHA-256 of the packaged file that this one replaces"""
-    inputs: dict[Identifier, InputShape] = Field(default_factory=dict)
-    context: ContextShape = ContextShape()
-    limits: LimitsShape = LimitsShape()
-    grants: GrantsShape = GrantsShape()
-    steps: Annotated[list[StepShape], Field(min_length=1, max_length=100)]
-    """at least one [[steps]]"""
-
 
 DUTIES: Mapping[str, frozenset[str]] = {"ci": frozenset({"statuses"})}
 """What formulas run for without a role definition of its own: no agent is hired for it; and what it may be granted."""
@@ -232,7 +118,8 @@ def _judge_steps(found: Findings, data: Mapping[str, Any], checks: frozenset[str
             if need not in needs:
                 message = f'steps[{index}].needs names "{need[:60]}", which is not a step'
                 found.add(("steps", index, "needs", at), message, meant(need, needs, "steps here"))
-        _judge_kind(found, index, step, data, checks)
+        _judge_kind(found, index, step)
+        _judge_names(found, index, step, data, checks)
         name = step.get("id")
         before = graph.ancestors(needs, name) if isinstance(name, str) else frozenset()
         _judge_templates(found, index, step, Scope(types, before, frozenset(c for s in before for c in uses[s])))
@@ -243,9 +130,7 @@ def _judge_steps(found: Findings, data: Mapping[str, Any], checks: frozenset[str
         found.add(("steps", index, "needs"), message, "take one of these out of needs")
 
 
-def _judge_kind(
-    found: Findings, index: int, step: Mapping[str, Any], data: Mapping[str, Any], checks: frozenset[str] | None
-) -> None:
+def _judge_kind(found: Findings, index: int, step: Mapping[str, Any]) -> None:
     kind = step.get("kind")
     if not isinstance(kind, str) or kind not in _OF_KIND:
         return
@@ -264,6 +149,13 @@ def _judge_kind(
                 f"steps[{index}].{key} has no meaning in a step of kind {kind}",
                 f"it belongs to: {owners}",
             )
+
+
+def _judge_names(
+    found: Findings, index: int, step: Mapping[str, Any], data: Mapping[str, Any], checks: frozenset[str] | None
+) -> None:
+    """Names of checks and answer schemas, whatever the step's kind was meant to be."""
+    place = ("steps", index)
     for at, check in texts(step, "uses"):
         if checks is not None and check not in checks:
             message = f'steps[{index}].uses names "{check[:60]}", which is not a check'

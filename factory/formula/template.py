@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
-from jinja2 import StrictUndefined, TemplateSyntaxError, meta, nodes
-from jinja2.exceptions import TemplateAssertionError
+from jinja2 import Environment, StrictUndefined, TemplateSyntaxError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 ROOTS: Mapping[str, str] = {
@@ -79,16 +79,20 @@ def examine(source: str, scope: Scope) -> tuple[Fault, ...]:
     made = environment()
     try:
         tree = made.parse(source)
-        made.compile(tree)  # finds unknown filters and tests
-    except TemplateAssertionError as error:
-        return (Fault(error.lineno, f"template: {_lower(error.message)}", "filters of ours: quoted, quoted_line"),)
+        faults = {
+            *_imports(tree),
+            *_filters(tree, made),
+            *_names(tree, scope),
+            *_fields(tree, scope),
+            *_unquoted(tree, scope),
+        }
+        if not faults:
+            made.compile(source)  # what only the compiler finds: a block given twice, say
     except TemplateSyntaxError as error:
         return (Fault(error.lineno, f"template: {_lower(error.message)}"),)
     except RecursionError:
         return (Fault(1, "template: nested too deeply"),)
-    tree = made.parse(source)
-    faults = [*_imports(tree), *_names(tree, scope), *_fields(tree, scope), *_unquoted(tree, scope)]
-    return tuple(sorted(set(faults), key=lambda f: (f.line, f.message)))
+    return tuple(sorted(faults, key=lambda f: (f.line, f.message)))
 
 
 def _lower(message: str | None) -> str:
@@ -101,6 +105,19 @@ def _imports(tree: nodes.Template) -> Iterator[Fault]:
         yield Fault(node.lineno, "template: a prompt includes no other file", "give the text in the formula itself")
 
 
+def _filters(tree: nodes.Template, made: Environment) -> Iterator[Fault]:
+    known = environment()
+    for node in tree.find_all((nodes.Filter, nodes.Test)):
+        what, names = ("filter", known.filters) if isinstance(node, nodes.Filter) else ("test", known.tests)
+        if node.name not in names:
+            guess = _near(node.name, names)
+            yield Fault(
+                node.lineno, f"template: there is no {what} {node.name}", f'did you mean "{guess}"?' if guess else None
+            )
+            # Known from here on to the tree's own environment, or jinja's own analysis would stop at it.
+            (made.filters if what == "filter" else made.tests)[node.name] = _unbound
+
+
 def _names(tree: nodes.Template, scope: Scope) -> Iterator[Fault]:
     unknown = meta.find_undeclared_variables(tree) - set(ROOTS)
     for node in tree.find_all(nodes.Name):
@@ -110,11 +127,13 @@ def _names(tree: nodes.Template, scope: Scope) -> Iterator[Fault]:
 
 
 def _known(name: str, known: Collection[str]) -> str:
-    from difflib import get_close_matches
-
-    guess = get_close_matches(name, known, 1)
+    guess = _near(name, known)
     listed = f"known: {', '.join(sorted(known)) or 'none'}"
-    return f'did you mean "{guess[0]}"? {listed}' if guess else listed
+    return f'did you mean "{guess}"? {listed}' if guess else listed
+
+
+def _near(name: str, known: Collection[str]) -> str | None:
+    return next(iter(get_close_matches(name, known, 1)), None)
 
 
 def _member(node: nodes.Node) -> tuple[nodes.Node, str] | None:
@@ -183,8 +202,8 @@ def _holds(node: nodes.Node, tainted: Collection[str], scope: Scope) -> str | No
     pair = _member(node)
     if pair is not None:
         of, name = pair
-        if isinstance(of, nodes.Name) and of.name == "inputs" and scope.inputs.get(name, "text") not in ("text", ""):
-            return None  # a number, a commit, a path: checked before it is printed
+        if isinstance(of, nodes.Name) and of.name == "inputs" and scope.inputs.get(name) != "text":
+            return None  # a number, a commit, a path: checked before it is printed (or not declared: said elsewhere)
         if name == "ok" and _member(of):
             return None
         inner = _holds(of, tainted, scope)

@@ -1,0 +1,58 @@
+"""JSON Schemas of our TOML files, for editors: completion and a red line before ``factory check`` says it.
+
+``python -m factory.formula.editors`` in a checkout writes them; a test holds them current.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from factory.config.factory import FactoryShape
+from factory.config.host import HostShape
+from factory.config.role import RoleShape
+from factory.config.shape import Shape
+from factory.formula.schemas import SCHEMAS
+from factory.formula.shape import FormulaShape
+
+FILES: Mapping[str, type[Shape]] = {
+    "formulas/formula.schema.json": FormulaShape,
+    "agents/role.schema.json": RoleShape,
+    "docs/reference/factory.schema.json": FactoryShape,
+    "docs/reference/host.schema.json": HostShape,
+}
+"""Path in the checkout -> the shape it describes. Those beside formulas and roles ship with them."""
+
+
+def documents() -> Mapping[str, str]:
+    """Path -> JSON text of every schema."""
+    texts = {path: _text(shape.model_json_schema(by_alias=True)) for path, shape in FILES.items()}
+    answers = {name: shape.model_json_schema() for name, shape in SCHEMAS.items()}
+    return texts | {f"docs/reference/{name}.schema.json": _text(schema) for name, schema in answers.items()}
+
+
+def _text(schema: Mapping[str, object]) -> str:
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return json.dumps(_stripped({**head, **schema}), indent=2, ensure_ascii=False) + "\n"
+
+
+def _stripped(value: object) -> object:
+    """Without the blank that a docstring needs between a closing quote of its text and its own."""
+    if isinstance(value, dict):
+        return {key: _stripped(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_stripped(item) for item in value]
+    return value.strip() if isinstance(value, str) else value
+
+
+def write(root: Path) -> None:
+    """Write them all below ``root``."""
+    for path, text in documents().items():
+        file = root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(__file__).resolve().parents[2])

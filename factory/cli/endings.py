@@ -62,5 +62,7 @@ def crash_log(argv: list[str]) -> Path:
     handle, name = tempfile.mkstemp(prefix=f"factory-crash-{datetime.now(UTC):%Y%m%dT%H%M%S}-", suffix=".md")
     with os.fdopen(handle, "w", encoding="utf-8") as out:
         out.write(f"# factory {__version__} crashed\n\n- command: `factory {' '.join(argv)}`\n")
-        out.write(f"- python: {platform.python_version()} on {platform.platform()}\n\n```\n{traceback.format_exc()}```\n")
+        out.write(
+            f"- python: {platform.python_version()} on {platform.platform()}\n\n```\n{traceback.format_exc()}```\n"
+        )
     return Path(name)

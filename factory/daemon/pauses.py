@@ -42,7 +42,9 @@ def parse(scope: str, data: bytes) -> Pause:
             str(table.get("reason", "")),
         )
     except (UnicodeDecodeError, tomllib.TOMLDecodeError):
-        return Pause(scope, "unknown", datetime.min.replace(tzinfo=UTC), "its file cannot be read, so it counts as a pause")
+        return Pause(
+            scope, "unknown", datetime.min.replace(tzinfo=UTC), "its file cannot be read, so it counts as a pause"
+        )
 
 
 def render(pause: Pause) -> bytes:

@@ -102,7 +102,9 @@ class WorldStore:
                     raise UsageError(
                         f"replaying tick {number}: its World was written by another version or damaged: {error}"
                     ) from error
-        raise UsageError(f"replaying tick {number}: there is none; ticks so far: {last}", hint=f"factory replay-tick {last}")
+        raise UsageError(
+            f"replaying tick {number}: there is none; ticks so far: {last}", hint=f"factory replay-tick {last}"
+        )
 
     def _prune(self) -> None:
         worlds = sorted((self._folder / "worlds").glob("*.json.zz"), key=lambda p: p.stat().st_mtime)

@@ -44,13 +44,20 @@ __all__ = [
     "run",
     "send_signal",
     "spawn",
+    "started",
 ]
 
 PIPE = subprocess.PIPE
 DEVNULL = subprocess.DEVNULL
 STDOUT = subprocess.STDOUT
 
+_starts = 0
 _DEFAULT_MAX_OUTPUT = 64 * 1024 * 1024
+
+
+def started() -> int:
+    """How many processes this one has started so far: an idle tick adds none."""
+    return _starts
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,7 @@ def spawn(
 
     Raises StartFailed when the program cannot be executed.
     """
+    global _starts
     mark = secrets.token_hex(16)
     command = [*_limit_prefix(rlimits or {}), *argv]
     try:
@@ -112,6 +120,7 @@ def spawn(
         raise StartFailed(
             f"starting {argv[0]}: {_reason(error)}", hint=f"is {argv[0]} installed and executable?"
         ) from error
+    _starts += 1
     return Child(popen, mark)
 
 

@@ -2,14 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from factory.git.transport import Remote
-from factory.git.view import session_clone, update_view
-from factory.process.lock import hold
+from factory.git.transport import Remote, ls_remote
+from factory.git.values import Signature
+from factory.git.view import View, open_view, refresh, session_clone
 from factory.runs.spec import SessionSpec
 
 OBJECTS_INSIDE = "/run/factory/objects"
 """Where the view's objects are bound in the sandbox; the clone's alternates file names this path."""
+WIP = "refs/factory/wip/"
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A clone ready for one sandbox, and the view whose objects it borrows."""
+
+    view: View
+    clone: Path
+    ref: str
+    """Full name of the branch that is checked out."""
+    start: str
+    """The commit the session starts on."""
+    base: str
+    """The commit its new commits are counted from: a resumed session starts past it."""
+
+
+def view_path(home: Path, project: str) -> Path:
+    """The per-project view: only the branches sessions need, never a full mirror."""
+    return home / "cache" / "views" / f"{project.replace('/', '.')}.git"
+
+
+def prepare_view(home: Path, spec: SessionSpec, remote: Remote) -> View:
+    """Bring in the base branch, the work branch and a checkpoint to resume from.
+
+    Raises ForgeUnavailable, ForgeRefused, GitFailed.
+    """
+    view = open_view(view_path(home, spec.project))
+    branches = [spec.head_ref] if spec.head_ref is not None and spec.head is not None else []
+    if spec.resume is not None:
+        kept = ls_remote(remote, (WIP,))
+        branches += [ref for ref, oid in kept.items() if oid == spec.resume][:1]
+    refresh(view, remote, base=spec.base_ref, branches=branches)
+    return view
+
+
+def prepare_clone(view: View, dest: Path, spec: SessionSpec, identity: Signature) -> Checkout:
+    """A fresh clone at the commit to work on or to judge. ``dest`` must not exist."""
+    branch = spec.head_ref or spec.base_ref
+    base = spec.head or spec.base
+    start = session_clone(
+        view,
+        dest,
+        branch=branch,
+        base=spec.base_ref,
+        role_identity=identity,
+        alternates_as=OBJECTS_INSIDE,
+        start=spec.resume or base,
+    )
+    return Checkout(view, dest, f"refs/heads/{branch}", start, base)

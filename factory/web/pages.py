@@ -49,7 +49,9 @@ def build(
             f"</td><td>{escape(str(r['subject']))}</td><td>{escape(str(r['state']))}</td></tr>"
             for r in runs()
         )
-        return _page("Runs", f"<table><tr><th>Run</th><th>Formula</th><th>Subject</th><th>State</th></tr>{rows}</table>")
+        return _page(
+            "Runs", f"<table><tr><th>Run</th><th>Formula</th><th>Subject</th><th>State</th></tr>{rows}</table>"
+        )
 
     def log(request: Request) -> Response:
         run = request.path_params["run"]

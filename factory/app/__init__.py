@@ -1,0 +1,1 @@
+"""Wiring: the only package that names concrete adapters. Everything below it speaks to protocols."""

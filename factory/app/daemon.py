@@ -1,0 +1,215 @@
+"""The daemon of one host: its tickers wired, then turning until it is told to stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from factory.app import projects
+from factory.app.deployment import Deployment
+from factory.app.opsrepo import factory_signature, mirror
+from factory.app.services import ensure_forge, ensure_gateway
+from factory.app.session import control_socket
+from factory.backends import backend as backend_of
+from factory.config.home import write_private
+from factory.config.model import DEFAULT_ACCOUNTS
+from factory.config.surroundings import inherited
+from factory.daemon.board import Board
+from factory.daemon.executor import LocalExecutor
+from factory.daemon.loop import Beat, Loop
+from factory.daemon.meter import Cost, Meter
+from factory.daemon.observe import Observer, Place
+from factory.daemon.ports import HostGates, Launching, OpsWrites, QuarantinePushes
+from factory.daemon.records import OpsRecords
+from factory.daemon.tick import Ticker
+from factory.daemon.wake import Wake
+from factory.daemon.worlds import WorldStore
+from factory.effects.markers import Markers
+from factory.effects.perform import Performer
+from factory.effects.ports import Ports
+from factory.effects.spool import Spool
+from factory.errors import ConfigInvalid, FactoryError, UsageError
+from factory.forge.snapshot import Snapshot
+from factory.forge.values import RepoName
+from factory.forge.webhook import is_signed
+from factory.gateway.control import GatewayControl
+from factory.process import spawn
+from factory.process.lock import try_hold
+from factory.session.folders import RunFolders
+from factory.web.pages import build
+from factory.web.serve import WebServer
+
+
+def run_daemon(deployment: Deployment, *, say: Callable[[str], None] | None = None) -> None:
+    """Turn until SIGTERM or SIGINT. Raises UsageError when another daemon of this home runs."""
+    state = deployment.state
+    lock = try_hold(state / "daemon.lock")
+    if lock is None:
+        raise UsageError(f"starting the factory in {deployment.home}: it runs already", hint="factory status")
+    wake = Wake()
+    with lock, wake.on_signals():
+        said = say or _to_log
+        executor = LocalExecutor(
+            deployment.home, [sys.executable, "-m", "factory", "session", "exec"], inherited(deployment.home)
+        )
+        meter = Meter(lambda: _counters(deployment))
+        tickers = tuple(
+            ticker(deployment, project, ops, executor, meter, said) for project, ops in deployment.projects()
+        )
+        loop = Loop(
+            tickers=tickers,
+            wake=wake,
+            filenos=executor.filenos,
+            meter=meter,
+            services=lambda: _services(deployment, said),
+            beat=lambda beat: _write_beat(state, beat, deployment),
+            said=said,
+            now=lambda: datetime.now(UTC),
+        )
+        with WebServer(_pages(deployment, loop, wake), host="127.0.0.1", port=deployment.host.web_port):
+            loop.run()
+
+
+def _to_log(line: str) -> None:
+    sys.stderr.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}\n")
+    sys.stderr.flush()
+
+
+def _services(deployment: Deployment, said: Callable[[str], None]) -> None:
+    """Have forge and gateway running: one that was killed is started again."""
+    if ensure_forge(deployment.host):
+        said("the embedded forge was not running: started")
+    if ensure_gateway(deployment.host):
+        said("the gateway was not running: started")
+
+
+def _counters(deployment: Deployment) -> Cost:
+    requests = sum(client.requests for client in deployment.clients())
+    try:
+        calls = GatewayControl(control_socket(deployment.state), patience_s=0.0).totals()["model_calls"]
+    except FactoryError:
+        calls = 0
+    return Cost(requests, spawn.started(), calls)
+
+
+def _write_beat(state: Path, beat: Beat, deployment: Deployment) -> None:
+    told: Mapping[str, Any] = {"pid": os.getpid(), "web": deployment.web_url, **beat.as_dict()}
+    write_private(state / "daemon.json", json.dumps(told, default=str).encode())
+
+
+def ticker(
+    deployment: Deployment,
+    project: RepoName,
+    ops: RepoName,
+    executor: LocalExecutor,
+    meter: Meter,
+    said: Callable[[str], None],
+) -> Ticker:
+    """One project's ticker with real adapters."""
+    known = projects.load(deployment.state, project)
+    if known is None:
+        raise ConfigInvalid(f"starting {project}: its set-up is not complete", hint="run the same `factory init` again")
+    state = deployment.state
+    name = f"{project.owner}.{project.name}"
+    factory = DEFAULT_ACCOUNTS["factory"]
+    spool = Spool(state / "spool" / name)
+
+    def path() -> Path:
+        return mirror(deployment, ops)
+
+    gates = HostGates(state / "pauses")
+    observer = Observer(
+        place=Place(project, ops, known.base_ref, known.seed, known.account_ids),
+        host=deployment.host,
+        snapshot=Snapshot(deployment.forge(factory), project, ops, state / "snapshots" / f"{name}.json"),
+        sentinel=deployment.forge(DEFAULT_ACCOUNTS["sentinel"]),
+        executor=executor,
+        mirror=path(),
+        fetch_mirror=lambda: _refreshed(deployment, ops),
+        trouble_of=_Troubles(deployment),
+        locked=spool.locked,
+        web_url=deployment.web_url,
+    )
+    performer = Performer(
+        Ports(
+            forge=deployment.forge,
+            records=OpsRecords(
+                path, deployment.remote(factory, ops), deployment.host.host, factory_signature,
+                lambda: datetime.now(UTC),
+            ),
+            branches=QuarantinePushes(deployment.home, deployment.remote),
+            launcher=Launching(executor),
+            ops=OpsWrites(path, deployment.remote(factory, ops), factory_signature),
+            gates=gates,
+            now=lambda: datetime.now(UTC),
+        ),
+        spool,
+        Markers(deployment.secret("markers")),
+    )  # fmt: skip
+    for problem in performer.load():
+        said(f"problem: {problem}")
+    board = Board(
+        mirror=path,
+        remote=deployment.remote(factory, ops),
+        author=factory_signature,
+        forge_url=deployment.host.forge_url,
+        idle=meter.invoice,
+        health=lambda: (),
+        said=said,
+    )
+    return Ticker(observer, performer, gates, WorldStore(state / "worlds" / name), board, said)
+
+
+def _refreshed(deployment: Deployment, ops: RepoName) -> None:
+    mirror(deployment, ops, refresh=True)
+
+
+class _Troubles:
+    """Why an agent cannot be started on this host; asked once per daemon, because the answer costs processes."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+        self._known: dict[str, str | None] = {}
+
+    def __call__(self, agent: str) -> str | None:
+        if agent not in self._known:
+            self._known[agent] = self._look(agent)
+        return self._known[agent]
+
+    def _look(self, agent: str) -> str | None:
+        entry = self._deployment.host.backends.get(agent)
+        if entry is None:
+            return "this host has no backend entry for it"
+        if entry.key_file is not None and not entry.replay and not entry.key_file.exists():
+            return f"its key is missing: `factory hire {entry.kind} --name {agent} --key-file FILE`"
+        found = backend_of(entry.kind).probe()
+        return None if found.installed else found.detail
+
+
+def _pages(deployment: Deployment, loop: Loop, wake: Wake) -> Any:
+    def log_of(run: str) -> Path | None:
+        folders = RunFolders(deployment.home, run)
+        known = any(record.run == run for record in loop.runs())
+        return folders.log if known else None
+
+    def on_hook(headers: Mapping[str, str], body: bytes) -> bool:
+        if not is_signed(headers, body, deployment.secret("webhook")):
+            return False
+        wake.now()
+        return True
+
+    return build(
+        log_of=log_of,
+        runs=lambda: [
+            {"run": r.run, "formula": r.formula, "subject": str(r.subject), "state": r.state.value}
+            for r in reversed(loop.runs())
+        ],
+        health=lambda: loop.last_beat.as_dict(),
+        on_hook=on_hook,
+        hosts=("127.0.0.1", "localhost"),
+    )

@@ -1,0 +1,56 @@
+"""The ops repo from this host: its mirror, direct writes, proposals of people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from factory.app.deployment import Deployment
+from factory.app.session import mirror_path
+from factory.config.model import DEFAULT_ACCOUNTS
+from factory.forge.values import RepoName
+from factory.git import objects
+from factory.git.objects import init_bare
+from factory.git.transport import fetch
+from factory.git.values import Signature
+from factory.ops.edit import Edit, whole
+from factory.ops.writer import write
+
+REFS = ("+refs/heads/*:refs/heads/*", "+refs/factory/*:refs/factory/*")
+
+
+def factory_signature(now: datetime | None = None) -> Signature:
+    """The factory's own name on a commit."""
+    login = DEFAULT_ACCOUNTS["factory"]
+    return Signature(login, f"{login}@factory.invalid", int((now or datetime.now(UTC)).timestamp()), 0)
+
+
+def mirror(deployment: Deployment, ops: RepoName, *, refresh: bool = False) -> Path:
+    """The bare mirror of an ops repo, made when it is not there; with ``refresh`` brought up to date."""
+    path = mirror_path(deployment.home, str(ops))
+    fresh = not (path / "objects").is_dir()
+    if fresh:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        init_bare(path)
+    if fresh or refresh:
+        fetch(path, deployment.remote(DEFAULT_ACCOUNTS["factory"], ops), REFS)
+    return path
+
+
+def ops_edit(deployment: Deployment, ops: RepoName, files: Mapping[str, bytes | None], message: str) -> str | None:
+    """Write whole files by a direct route (None deletes); the commit, or None when nothing changed."""
+    edits = [whole(path, content) for path, content in files.items()]
+    done = write(
+        deployment.remote(DEFAULT_ACCOUNTS["factory"], ops),
+        mirror(deployment, ops),
+        edits,
+        message=message,
+        author=factory_signature(),
+    )
+    return done.commit
+
+
+def ops_file(deployment: Deployment, ops: RepoName, path: str) -> bytes | None:
+    """A file at the tip of the ops repo's main, as last seen by this host."""
+    return objects.read_file(mirror(deployment, ops), "refs/heads/main", path)

@@ -1,0 +1,177 @@
+"""The background processes of a deployment: the embedded forge, the gateway, the daemon. Each found again or started."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from factory.app.deployment import Deployment, is_free
+from factory.app.session import control_socket
+from factory.backends import backend as backend_of
+from factory.config.home import write_private
+from factory.config.model import BackendHost, HostConfig
+from factory.config.surroundings import inherited
+from factory.errors import FactoryError, UsageError
+from factory.forge.client import ForgejoClient
+from factory.gateway.control import GatewayControl
+from factory.process import service
+
+START_S = 30.0
+SERVICES = ("daemon", "gateway", "forge")
+"""In the order in which they are stopped."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service and its process; ``pid`` None: it does not run."""
+
+    name: str
+    pid: int | None
+
+
+def folder(state: Path) -> Path:
+    """Where pid files, locks and logs of the services are."""
+    return state / "services"
+
+
+def running(deployment: Deployment) -> tuple[Service, ...]:
+    """The services of this deployment, running or not."""
+    names = SERVICES if deployment.host.embedded else ("daemon", "gateway")
+    return tuple(Service(name, service.status(name, folder(deployment.state)).pid) for name in names)
+
+
+def forge_home(state: Path) -> Path:
+    """Where the embedded forge keeps its database and repos."""
+    return state / "forge"
+
+
+def ensure_forge(host: HostConfig) -> bool:
+    """Have the embedded forge running; True when this call started it. Does nothing for a forge elsewhere."""
+    if not host.embedded:
+        return False
+    place = folder(host.state)
+    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if service.status("forge", place).pid is None and not is_free(host.forge_port or 0):
+        raise UsageError(
+            f"starting the embedded forge on port {host.forge_port}: another program has that port",
+            hint="stop that program, or choose another port: set `port` and `url` of [forge] in host.toml",
+        )
+    made = service.ensure(
+        "forge",
+        [
+            sys.executable,
+            "-m",
+            "factory.devforge",
+            "--home",
+            str(forge_home(host.state)),
+            "--port",
+            str(host.forge_port),
+        ],
+        state_dir=place,
+        env=inherited(host.home),
+        ready=lambda: _answers(host.forge_url),
+        timeout_s=START_S,
+    )
+    return made.started
+
+
+def _answers(url: str) -> bool:
+    try:
+        with ForgejoClient(url, timeout_s=2) as client:
+            client.version()
+    except FactoryError:
+        return False
+    return True
+
+
+def gateway_config(host: HostConfig) -> Path:
+    """Write what the gateway is told: where each hired agent's model answers, and the file its key is in."""
+    place = host.state / "gateway"
+    told = {
+        "home": str(place),
+        "control_socket": str(control_socket(host.state)),
+        "backends": [_told(name, entry) for name, entry in sorted(host.backends.items())],
+    }
+    path = place / "config.json"
+    write_private(path, json.dumps(told, indent=2).encode())
+    return path
+
+
+def _told(name: str, entry: BackendHost) -> dict[str, object]:
+    price = None
+    if entry.price_input is not None and entry.price_output is not None:
+        price = {"input_per_mtok": entry.price_input, "output_per_mtok": entry.price_output}
+    return {
+        "name": name,
+        "api": backend_of(entry.kind).api,
+        "url": None if entry.replay else entry.url,
+        "key_file": str(entry.key_file) if entry.key_file and not entry.replay else None,
+        "slots": entry.slots,
+        "price": price,
+        "replay": str(entry.replay) if entry.replay else None,
+        "models": [entry.model] if entry.model else None,
+    }
+
+
+def ensure_gateway(host: HostConfig) -> bool:
+    """Have the gateway running with the current configuration; True when this call started it."""
+    place = folder(host.state)
+    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    config = gateway_config(host)
+    control = GatewayControl(control_socket(host.state), patience_s=0.0)
+
+    def ready() -> bool:
+        try:
+            control.health()
+        except FactoryError:
+            return False
+        return True
+
+    made = service.ensure(
+        "gateway",
+        [sys.executable, "-m", "factory.gateway", "--config", str(config)],
+        state_dir=place,
+        env=inherited(host.home),
+        ready=ready,
+        timeout_s=START_S,
+    )
+    return made.started
+
+
+def reload_gateway(host: HostConfig) -> None:
+    """Tell a running gateway about changed agents; one that does not run reads them when it starts."""
+    gateway_config(host)
+    if service.status("gateway", folder(host.state)).pid is not None:
+        GatewayControl(control_socket(host.state)).reload()
+
+
+def ensure_daemon(host: HostConfig) -> bool:
+    """Have the daemon running in the background; True when this call started it."""
+    place = folder(host.state)
+    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    beat = host.state / "daemon.json"
+    made = service.ensure(
+        "daemon",
+        [sys.executable, "-m", "factory", "up", "--foreground"],
+        state_dir=place,
+        env=inherited(host.home),
+        ready=lambda: _daemon_pid(beat) == service.status("daemon", place).pid,
+        timeout_s=START_S,
+    )
+    return made.started
+
+
+def _daemon_pid(beat: Path) -> int | None:
+    try:
+        pid = json.loads(beat.read_bytes()).get("pid")
+    except (FileNotFoundError, ValueError):
+        return None
+    return pid if isinstance(pid, int) else None
+
+
+def stop(deployment: Deployment) -> tuple[str, ...]:
+    """Stop daemon, gateway and embedded forge; names those that ran."""
+    place = folder(deployment.state)
+    return tuple(name for name in SERVICES if place.is_dir() and service.stop(name, place))

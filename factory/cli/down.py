@@ -1,0 +1,23 @@
+"""``factory down``: stop daemon, gateway and embedded forge."""
+
+from __future__ import annotations
+
+import click
+
+from factory.cli.output import emit, json_option
+
+
+@click.command()
+@json_option
+def down(as_json: bool) -> None:
+    """Stop the factory. Sessions in flight go on and are picked up by the next `factory up`."""
+    from factory.app.deployment import Deployment
+    from factory.app.services import stop
+
+    stopped = stop(Deployment.open())
+    emit(
+        "down",
+        {"stopped": list(stopped)},
+        as_json=as_json,
+        text=lambda _: f"stopped: {', '.join(stopped)}" if stopped else "nothing was running",
+    )

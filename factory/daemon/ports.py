@@ -1,0 +1,72 @@
+"""What performing needs from this host, bound for one project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from factory.config.model import Mode
+from factory.daemon.executor import LocalExecutor
+from factory.daemon.pauses import local
+from factory.git.transport import RefUpdate, Remote, push
+from factory.git.values import Signature
+from factory.ops.edit import whole
+from factory.ops.writer import write
+from factory.runs.spec import SessionSpec
+from factory.session.folders import RunFolders
+
+
+@dataclass(frozen=True)
+class QuarantinePushes:
+    """``effects.ports.Branches``: from a run's quarantine, by compare-and-swap, never forced."""
+
+    home: Path
+    remote: Callable[[str, str], Remote]
+    """(account, repo) -> remote."""
+
+    def push(self, repo: str, account: str, run: str, ref: str, new: str, expected: str | None) -> None:
+        name = ref if ref.startswith("refs/") else f"refs/heads/{ref}"
+        push(RunFolders(self.home, run).quarantine, self.remote(account, repo), [RefUpdate(name, new, expected)])
+
+
+@dataclass(frozen=True)
+class Launching:
+    """``effects.ports.Launcher`` over the local executor."""
+
+    executor: LocalExecutor
+
+    def start(self, spec: SessionSpec) -> None:
+        self.executor.start(spec)
+
+    def cancel(self, run: str) -> None:
+        self.executor.cancel(run, "factory")
+
+
+@dataclass(frozen=True)
+class OpsWrites:
+    """``effects.ports.OpsFiles``: whole files by the direct route."""
+
+    mirror: Callable[[], Path]
+    remote: Remote
+    author: Callable[[], Signature]
+
+    def write(self, files: Mapping[str, str | None], message: str) -> str | None:
+        edits = [whole(path, None if text is None else text.encode()) for path, text in files.items()]
+        return write(self.remote, self.mirror(), edits, message=message, author=self.author()).commit
+
+
+@dataclass
+class HostGates:
+    """``effects.ports.Gates``: mode as last read, pauses as they are this moment on this host and last read in git."""
+
+    pause_folder: Path
+    current_mode: Mode = Mode.OBSERVE
+    paused_in_git: frozenset[str] = frozenset()
+
+    def mode(self) -> Mode:
+        return self.current_mode
+
+    def paused(self, scopes: frozenset[str]) -> str | None:
+        now = {pause.scope for pause in local(self.pause_folder)} | self.paused_in_git
+        return min(scopes & now, default=None)

@@ -1,0 +1,122 @@
+"""What is in force for one project: configuration, formulas, roles, pauses, read from the ops repo's mirror.
+
+A version counts only as a listed person approved it, and only while it is valid: the last good one stays in force
+meanwhile, and every problem is told. Read again only when the ops repo's main moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from factory.checks import CHECKS
+from factory.config.factory import PATH, load_factory
+from factory.config.model import FactoryConfig, RoleDefinition
+from factory.config.role import load_roles
+from factory.daemon.pauses import parse
+from factory.errors import ConfigInvalid, Problem
+from factory.forge.values import RepoName
+from factory.forge.view import ForgeView
+from factory.formula.catalog import load_formulas
+from factory.formula.model import Formula
+from factory.git import objects
+from factory.ops.controlled import Authority, People, PeopleAt, approved, authority, history
+from factory.plan.model import Pause
+
+
+@dataclass(frozen=True)
+class RulesView:
+    """One valid state of the rules, and what is wrong with newer ones."""
+
+    config: FactoryConfig
+    formulas: Mapping[str, Formula]
+    formula_texts: Mapping[str, str]
+    roles: Mapping[str, RoleDefinition]
+    pauses: tuple[Pause, ...]
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass
+class Rules:
+    """The rules in force and the tip they were read at."""
+
+    view: RulesView | None = None
+    authority: Authority | None = None
+    _tip: tuple[str | None, object] = field(default=(None, None))
+
+    def read(self, mirror: Path, view: ForgeView, seed: str, ops: RepoName, bots: frozenset[str]) -> RulesView:
+        """Bring the rules up to date. Raises ConfigInvalid only when there never was a valid version."""
+        tip = view.ops.refs.get("refs/heads/main")
+        approvals = tuple((p.pull.number, p.pull.merged, p.pull.merge_commit, p.reviews) for p in view.ops.pulls)
+        if self.view is not None and self._tip == (tip, approvals):
+            return self.view
+        if tip is None:
+            raise ConfigInvalid(f"reading the rules of {ops}: its main branch is gone", hint="factory doctor")
+        before = self.authority or Authority(seed, seed)
+        chain = history(mirror, before.checked, tip)
+        merged = {pull.pull.merge_commit: pull for pull in view.ops.pulls if pull.pull.merged}
+        pulls = [
+            found
+            for commit in chain.commits
+            if commit.touched
+            and commit.oid in merged
+            and (found := approved(mirror, merged[commit.oid].pull, merged[commit.oid].reviews, commit)) is not None
+        ]
+        self.authority = authority(before, chain, pulls, people_at(mirror), bots)
+        self.view = read_rules(mirror, tip, self.authority.commit, self.view, self.authority.problems)
+        self._tip = (tip, approvals)
+        return self.view
+
+
+def people_at(mirror: Path) -> PeopleAt:
+    """Who may approve, as the factory.toml of a commit says."""
+
+    def read(commit: str) -> People | None:
+        text = objects.read_file(mirror, commit, PATH)
+        try:
+            config = load_factory(text, PATH, commit=commit) if text is not None else None
+        except ConfigInvalid:
+            return None
+        return People(config.approvers, config.admins) if config is not None else None
+
+    return read
+
+
+def read_rules(
+    mirror: Path, tip: str, trusted: str, before: RulesView | None, more: tuple[Problem, ...] = ()
+) -> RulesView:
+    """Rules at ``trusted``, pauses at ``tip``; what does not load keeps its last good version."""
+    problems: list[Problem] = list(more)
+    config = before.config if before is not None else None
+    try:
+        text = objects.read_file(mirror, trusted, PATH)
+        if text is None:
+            raise ConfigInvalid(f"{PATH} is missing", (Problem(PATH, None, "the file is missing"),))
+        config = load_factory(text, PATH, commit=trusted)
+    except ConfigInvalid as error:
+        if config is None:
+            raise
+        problems += error.problems
+    assert config is not None
+    files = {path: data for folder in ("agents", "formulas") for path, data in _files(mirror, trusted, folder)}
+    roles = load_roles(files, previous=before.roles if before is not None else None)
+    catalog = load_formulas(
+        files, roles=roles.known, checks=frozenset(CHECKS), previous=before.formulas if before is not None else None
+    )
+    texts = dict(before.formula_texts) if before is not None else {}
+    texts = {name: texts.get(name, "") for name in catalog.formulas}
+    texts |= {name: catalog.text(name).decode() for name in catalog.formulas if name not in catalog.broken}
+    paused = tuple(
+        parse(path.rpartition("/")[2].removesuffix(".toml"), data) for path, data in _files(mirror, tip, "pauses")
+    )
+    found = (*problems, *roles.problems, *catalog.problems)
+    return RulesView(config, catalog.formulas, texts, roles.known, paused, found)
+
+
+def _files(mirror: Path, commit: str, folder: str) -> list[tuple[str, bytes]]:
+    """The TOML files of one folder of the ops repo; none where the folder does not exist."""
+    if objects.find_entry(mirror, commit, folder) is None:
+        return []
+    entries = objects.list_tree(mirror, commit, folder)
+    return [(e.path, objects.read_file(mirror, commit, e.path) or b"") for e in entries if e.path.endswith(".toml")]

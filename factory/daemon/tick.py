@@ -1,0 +1,111 @@
+"""One tick of one project: observe, decide, perform, record. Nothing here decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from factory.daemon.board import Board
+from factory.daemon.observe import Observer
+from factory.daemon.ports import HostGates
+from factory.daemon.worlds import WorldStore
+from factory.effects.perform import Ending, Outcome, Performer
+from factory.errors import Problem
+from factory.forge.values import RepoName
+from factory.forge.view import ForgeView, Key
+from factory.plan.effect import Effect, Plan
+from factory.plan.model import World
+from factory.roles.turn import decide
+
+
+@dataclass(frozen=True)
+class TickReport:
+    """What one tick did, for the loop, the log and ``status``."""
+
+    at: datetime
+    world: World
+    plan: Plan
+    outcomes: tuple[Outcome, ...]
+    requests: int
+    """Of the observation."""
+    number: int
+    view: ForgeView
+
+    @property
+    def progressed(self) -> bool:
+        """Whether something changed, so that looking again at once is worth it."""
+        return any(outcome.ending is not Ending.DEFERRED for outcome in self.outcomes)
+
+
+@dataclass
+class Ticker:
+    """Turns one project. Not safe for several threads."""
+
+    observer: Observer
+    performer: Performer
+    gates: HostGates
+    worlds: WorldStore
+    board: Board
+    said: Callable[[str], None]
+    _touched: set[Key] = field(default_factory=set)
+    _told: tuple[Problem, ...] = ()
+
+    def tick(self, now: datetime) -> TickReport:
+        """Raises ForgeError when the forge cannot be observed; what was decided before stays in the spool."""
+        resumed = self.performer.resume()
+        self._note(resumed)
+        touched = frozenset(self._touched)
+        world, view = self.observer.look(now, touched)
+        self._touched -= touched
+        self._tell_problems()
+        self.gates.current_mode = world.config.mode
+        self.gates.paused_in_git = frozenset(pause.scope for pause in world.pauses)
+        plan = decide(world, now)
+        number = self.worlds.record(world, plan, now)
+        for effect in plan.effects:
+            self.said(f"{_about(effect)}: {effect.reason}")
+        outcomes = self.performer.perform(plan.effects)
+        self._note(outcomes)
+        self.board.update(world, plan, now)
+        return TickReport(now, world, plan, (*resumed, *outcomes), view.requests, number, view)
+
+    def _note(self, outcomes: Sequence[Outcome]) -> None:
+        """Remember what to read again: what we did may not move an item's ``updated_at``."""
+        for outcome in outcomes:
+            self._touched |= touched_by(outcome, self.observer.place.project)
+            if outcome.ending is not Ending.DONE:
+                self.said(f"{_about(outcome.effect)}: {outcome.ending.value}: {outcome.reason}")
+
+    def _tell_problems(self) -> None:
+        view = self.observer.rules.view
+        problems = (*(view.problems if view is not None else ()), *self.observer.journal.problems)
+        if problems != self._told:
+            self._told = problems
+            for problem in problems:
+                self.said(f"problem: {problem}")
+
+
+def touched_by(outcome: Outcome, project: RepoName) -> set[Key]:
+    """The subjects that an effect's operations changed."""
+    found: set[Key] = set()
+    subject = outcome.effect.subject
+    if subject.kind in ("issue", "pull"):
+        found.add((RepoName.parse(subject.repo), int(subject.id)))
+    else:
+        found.add((project, 0))
+    if any(type(operation).__name__ == "MergePull" for operation in outcome.effect.operations):
+        found.add((project, 0))
+    pull = outcome.facts.get("pull", "")
+    if pull.isdigit():
+        found.add((project, int(pull)))
+    return found
+
+
+def _about(effect: Effect) -> str:
+    return f"{effect.kind} {effect.subject.kind} {effect.subject.id[:12]}"
+
+
+def due_in(report: TickReport, poll: timedelta) -> float:
+    """Seconds until the next look: at once after progress, else the poll interval."""
+    return 0.0 if report.progressed else poll.total_seconds()

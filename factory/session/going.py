@@ -1,0 +1,76 @@
+"""A run that is going: what every step of it needs, and the one way to start a sandbox for it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from factory.formula.model import Formula
+from factory.runs.spec import SessionSpec
+from factory.sandbox.protocol import Confinement
+from factory.session import box as boxes
+from factory.session.checkout import Checkout
+from factory.session.folders import RunFolders
+from factory.session.ports import SessionPorts
+from factory.session.runlog import RunLog
+from factory.session.watch import Bounds, Ended, Stopped, watch
+
+
+@dataclass(frozen=True)
+class Going:
+    """One run in progress."""
+
+    spec: SessionSpec
+    formula: Formula
+    ports: SessionPorts
+    log: RunLog
+    stopped: Stopped
+    lock_fd: int | None
+    """The run's lock; its sandboxes keep it."""
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def folders(self) -> RunFolders:
+        return RunFolders(self.ports.home, self.spec.run)
+
+    def seconds_left(self) -> float:
+        """Of the formula's wall clock, which counts over all steps."""
+        return max(0.0, self.formula.limits.minutes * 60 - (time.monotonic() - self.began))
+
+    def box(self, step: str, attempt: int, checkout: Checkout) -> boxes.Box:
+        """Fresh folders for one start of one step."""
+        return boxes.make(self.folders.round(step, attempt), checkout, self.ports.pyz)
+
+
+def start(
+    going: Going,
+    confinement: Confinement,
+    *,
+    on_line: Callable[[bytes, bool], str | None],
+    on_pulse: Callable[[], None] = lambda: None,
+) -> Ended:
+    """Start a sandbox and watch it to its end, within the run's limits. Raises SandboxUnavailable, StartFailed."""
+    limits = going.formula.limits
+    out_read, out_write = os.pipe2(os.O_CLOEXEC)
+    err_read, err_write = os.pipe2(os.O_CLOEXEC)
+    try:
+        child = going.ports.sandbox.start(confinement, stdout=out_write, stderr=err_write, lock_fd=going.lock_fd)
+    except BaseException:
+        os.close(out_read)
+        os.close(err_read)
+        raise
+    finally:
+        os.close(out_write)
+        os.close(err_write)
+    with child:
+        return watch(
+            child,
+            stdout=out_read,
+            stderr=err_read,
+            bounds=Bounds(limits.idle_seconds, going.seconds_left(), limits.output_bytes),
+            stopped=going.stopped,
+            on_line=on_line,
+            on_pulse=on_pulse,
+        )

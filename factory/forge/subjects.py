@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from factory.errors import NotFound
 from factory.forge.protocol import Forge
 from factory.forge.values import Issue, ItemState, Pull, RepoName
@@ -27,7 +29,8 @@ def read_pull(forge: Forge, repo: RepoName, pull: Pull, known: PullView | None =
     """Two to five requests for an open pull request, one for a closed one. Files are read when they can differ."""
     reviews = tuple(forge.reviews(repo, pull.number))
     if pull.state is ItemState.CLOSED:
-        return PullView(pull, reviews)
+        # The forge shows the live tip of the base; of a closed one nobody follows it.
+        return PullView(replace(pull, base_sha=pull.merge_base), reviews)
     same = known is not None and known.files and diff_range(known.pull) == diff_range(pull)
     timeline = tuple(forge.timeline(repo, pull.number))
     talked = pull.comments or any(event.kind == "comment" for event in timeline)

@@ -154,7 +154,7 @@ class FakeWorld:
         return Pull(
             item.number, item.title, item.body, item.author, item.state, item.merged, item.merge_commit, draft,
             fits and not draft, item.head or "", head, repo.name, item.base, base,
-            item.merge_base if item.merged or not base else self.git.merge_base(base, head),
+            item.merge_base if not open_ or not base else self.git.merge_base(base, head),
             frozenset(item.labels), item.created_at, item.updated_at, f"{self.url}/{repo.name}/pulls/{item.number}",
             frozenset(asked), len(item.comments), item.closed_at, item.merged_by,
         )  # fmt: skip
@@ -195,6 +195,8 @@ class FakeWorld:
             return
         if state is ItemState.CLOSED and item.head is not None:
             item.head_sha = self.head_sha(repo, item)
+            base = repo.branch(item.base)
+            item.merge_base = self.git.merge_base(base, item.head_sha) if base else item.merge_base
         item.state = state
         item.closed_at = self.second if state is ItemState.CLOSED else None
         self.event(item, "close" if state is ItemState.CLOSED else "reopen", login)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import json
 import os
+import socket
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import httpx
 
 from factory.gateway.values import Fact, FactKind, GatewayRefused, GatewayUnavailable, Registration, RunGrant, RunUsage
 
@@ -73,29 +75,46 @@ class GatewayControl:
         pause = 0.05
         while True:
             try:
-                response = self._post(name, body)
+                status, raw = self._post(name, json.dumps(body).encode())
                 break
-            except (httpx.TransportError, OSError) as error:
+            except (OSError, http.client.HTTPException) as error:
                 if time.monotonic() + pause > deadline:
                     raise GatewayUnavailable(
                         f"asking the gateway at {self._socket} to {name}: {error}", hint="start it with: factory up"
                     ) from error
                 time.sleep(pause)
                 pause = min(pause * 2, 1.0)
-        said: dict[str, Any] = response.json()
-        if response.status_code != 200:
+        said: dict[str, Any] = json.loads(raw)
+        if status != 200:
             problems = "".join(f"\n  {line}" for line in said.get("problems", ()))
-            raise GatewayRefused(f"{said.get('error', response.status_code)}{problems}")
+            raise GatewayRefused(f"{said.get('error', status)}{problems}")
         return said
 
-    def _post(self, name: str, body: dict[str, Any]) -> httpx.Response:
-        folder = os.open(self._socket.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    def _post(self, name: str, body: bytes) -> tuple[int, bytes]:
+        with contextlib.closing(_Connection(self._socket)) as connection:
+            connection.request("POST", f"/{name}", body, {"content-type": "application/json"})
+            response = connection.getresponse()
+            return response.status, response.read()
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over a Unix socket. Not httpx: importing it costs a session a tenth of a second before its first word, and
+    it leaks the socket of a connection that was refused, which here is the ordinary sign of a restart."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("gateway", timeout=CALL_S)
+        self._path = path
+
+    def connect(self) -> None:
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        sock.settimeout(CALL_S)
         try:
             # Through the descriptor: the path itself may be too long for a socket address.
-            transport = httpx.HTTPTransport(uds=f"/proc/self/fd/{folder}/{self._socket.name}", trust_env=False)
-            with httpx.Client(
-                transport=transport, base_url="http://gateway", timeout=CALL_S, trust_env=False
-            ) as client:
-                return client.post(f"/{name}", json=body)
+            sock.connect(f"/proc/self/fd/{folder}/{self._path.name}")
+        except OSError:
+            sock.close()
+            raise
         finally:
             os.close(folder)
+        self.sock = sock

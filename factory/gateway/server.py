@@ -65,6 +65,8 @@ class Gateway:
             for listener in list(self._sockets.values()):
                 await listener.close()
             await self._backends.close()
+            if self._folder.parent != home:
+                self._folder.rmdir()
             self._runs.close()
             os.close(lock)
 

@@ -75,7 +75,7 @@ class GatewayProcess:
 
     def __exit__(self, *_: object) -> None:
         if self._child is not None:
-            self._end(signal.SIGKILL)
+            self._end(signal.SIGTERM)
 
     def _ready_line(self, child: Child) -> bytes:
         assert child.stdout_fd is not None

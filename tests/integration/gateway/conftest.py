@@ -1,0 +1,130 @@
+"""A real gateway process, and a client that speaks to a run's socket as a session does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from factory.gateway.values import Registration
+from factory.testing.gateway_process import GatewayProcess
+
+Start = Callable[..., GatewayProcess]
+PRICE = {"input_per_mtok": 3, "output_per_mtok": 15}
+
+SCRIPT = """
+schema = 1
+kind = "scripted"
+[[turn]]
+formula = "dev"
+step = "implement"
+turn = 0
+expect = "median"
+text = "I will look."
+call = [{ tool = "run", input = { command = "echo hello > a.txt; cat a.txt" } }]
+usage = { input = 1000, output = 100 }
+[[turn]]
+formula = "dev"
+step = "implement"
+turn = 1
+expect = "hello"
+text = '{"done": true}'
+usage = { input = 2000, output = 10 }
+[[turn]]
+formula = "dev"
+step = "implement"
+answer = 1
+turn = 0
+text = "corrected"
+[[turn]]
+formula = "dev"
+step = "slow"
+turn = 0
+text = "late"
+delay_s = 30
+[[turn]]
+formula = "dev"
+step = "busy"
+turn = 0
+error = { status = 529, message = "try later", retry_after = 30 }
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    path = tmp_path / "script.toml"
+    path.write_text(SCRIPT, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a gateway on ``tmp_path``; it ends with the test."""
+    running: list[GatewayProcess] = []
+
+    def make(*backends: Mapping[str, Any], home: Path = tmp_path / "g") -> GatewayProcess:
+        process = GatewayProcess(home, backends)
+        process.start()
+        running.append(process)
+        return process
+
+    yield make
+    for process in running:
+        process.__exit__()
+
+
+@pytest.fixture
+def replay(start: Start, script: Path) -> GatewayProcess:
+    return start({"name": "b", "api": "anthropic", "replay": str(script), "price": PRICE, "slots": 100})
+
+
+@pytest.fixture
+def enter() -> type[Session]:
+    return Session
+
+
+class Session:
+    """A registered run's end: what a CLI inside a sandbox can send."""
+
+    def __init__(self, registration: Registration) -> None:
+        self.registration = registration
+        transport = httpx.HTTPTransport(uds=str(registration.socket))
+        self.client = httpx.Client(transport=transport, base_url="http://gateway", timeout=30)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+
+    def post(
+        self, path: str, body: Any, headers: Mapping[str, str] | None = None, token: str | None = None
+    ) -> httpx.Response:
+        sent = {"x-api-key": self.registration.token if token is None else token, **(headers or {})}
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.client.post(path, content=content, headers={"content-type": "application/json", **sent})
+
+    @staticmethod
+    def anthropic(*said: str, **fields: Any) -> dict[str, Any]:
+        """A request whose messages alternate between user and assistant."""
+        tool = {"name": "run", "description": "d", "input_schema": {"type": "object"}}
+        return {"model": "m1", "max_tokens": 1000, "messages": _turns(said), "tools": [tool], **fields}
+
+    @staticmethod
+    def openai(*said: str, **fields: Any) -> dict[str, Any]:
+        tool = {"type": "function", "function": {"name": "run", "parameters": {"type": "object"}}}
+        return {"model": "m1", "max_tokens": 1000, "messages": _turns(said), "tools": [tool], **fields}
+
+    def messages(self, *said: str, **fields: Any) -> httpx.Response:
+        return self.post("/v1/messages?beta=true", self.anthropic(*said, **fields))
+
+    def chat(self, *said: str, **fields: Any) -> httpx.Response:
+        return self.post("/v1/chat/completions", self.openai(*said, **fields))
+
+
+def _turns(said: Sequence[str]) -> list[dict[str, str]]:
+    return [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(said)]

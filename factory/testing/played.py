@@ -1,4 +1,4 @@
-"""Sessions as the tests play them: what is in the files decides what CI and the reviewer say."""
+"""Sessions as tests of the stage play them: what is in the files decides what CI and the reviewer say."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from factory.runs.model import RunState
 from factory.runs.spec import SessionResult, SessionSpec, StepResult
 from factory.testing import builders
 from factory.testing.stage import Outside
-
-CODE = "tally/statistics.py"
 
 
 def commit(outside: Outside, spec: SessionSpec, files: dict[str, str]) -> str:

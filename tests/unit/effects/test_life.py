@@ -1,0 +1,186 @@
+"""Whole lives on the stage: from filed issues to merged pull requests, also when it is killed anywhere."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from factory.forge.values import ItemState
+from factory.runs.model import RunState
+from factory.testing import builders, stage
+from factory.testing.fake_world import FakeRepo
+from factory.testing.played import play
+from factory.testing.stage import Outside, Stage
+
+PROJECT = builders.PROJECT
+
+
+def prepared(folder: Path, issues: int = 3) -> Outside:
+    outside = stage.outside(folder, config=builders.config(dev_slots=2))
+    founder = outside.forge.as_user("founder")
+    for title in ("Add the median", "Accept commas", "Print a summary")[:issues]:
+        founder.create_issue(PROJECT, title=title, body="Please.")
+    if issues == 3:
+        founder.add_dependency(PROJECT, 3, (PROJECT, 1))
+    for number in range(1, issues + 1):
+        founder.add_labels(PROJECT, number, ["backlog"])
+    return outside
+
+
+def kept(outside: Outside) -> FakeRepo:
+    return outside.forge.world.repos[PROJECT]
+
+
+def finished(count: int) -> Callable[[Outside], bool]:
+    def done(outside: Outside) -> bool:
+        items = kept(outside).items
+        return all(items[n].state is ItemState.CLOSED for n in range(1, count + 1))
+
+    return done
+
+
+def settle_down(theatre: Stage) -> None:
+    for _ in range(30):
+        if not theatre.tick().effects and not theatre.spool.entries():
+            return
+    raise AssertionError("it never comes to rest")
+
+
+def assert_clean(outside: Outside, issues: int) -> None:
+    """The end state: everything merged once, nothing twice, nothing left over."""
+    repo = kept(outside)
+    pulls = [item for item in repo.items.values() if item.head is not None]
+    assert all(pull.merged for pull in pulls)
+    assert sorted(pull.head for pull in pulls) == sorted(f"fix/issue-{n}" for n in range(1, issues + 1))
+    assert len(repo.items) == 2 * issues
+    for item in repo.items.values():
+        assert not [body for body, n in Counter(c.body for c in item.comments).items() if n > 1]
+        assert len([c for c in item.comments if c.body.startswith("**Status:**")]) <= 1
+        assert not [key for key, n in Counter((r.author.login, r.commit) for r in item.reviews).items() if n > 1]
+    merges = [c for c in outside.forge.world.git.commits.values() if len(c.parents) == 2]
+    assert len(merges) == issues
+    assert [ref for ref in repo.refs if ref.startswith("refs/heads/")] == ["refs/heads/main"]
+    assert not outside.leases
+    assert all(record.state.is_terminal for record in outside.journal.values())
+
+
+def test_three_issues_become_merged_pull_requests(tmp_path: Path) -> None:
+    outside = prepared(tmp_path / "spool")
+    theatre = Stage(outside, play)
+    theatre.until(finished(3))
+    settle_down(theatre)
+    assert_clean(outside, 3)
+    formulas = Counter(r.formula for r in outside.journal.values() if r.formula != "ci")
+    assert formulas == {"dev": 3, "fix-ci": 1, "address-review": 1, "review-pr": 4}
+    assert {r.state for r in outside.journal.values()} == {RunState.SUCCEEDED}
+    assert theatre.plans[-1].skips == ()
+
+
+def test_merge_commits_say_where_they_came_from(tmp_path: Path) -> None:
+    outside = prepared(tmp_path / "spool", 1)
+    theatre = Stage(outside, play)
+    theatre.until(finished(1))
+    main = kept(outside).branch("main")
+    assert main is not None
+    message = outside.forge.world.git.commits[main].message
+    mended = next(r for r in outside.journal.values() if r.formula == "fix-ci")
+    assert f"Factory-Run: {mended.run}" in message
+    assert "Factory-Formula: fix-ci@1" in message
+    assert "Factory-Cost: $0.1000 (scripted)" in message
+
+
+def test_the_dependent_issue_waits_for_its_dependency(tmp_path: Path) -> None:
+    outside = prepared(tmp_path / "spool")
+    theatre = Stage(outside, play)
+    theatre.until(finished(3))
+    order = [line for line in outside.started if line.startswith("dev")]
+    assert order[2] == "dev issue/3 round 1"
+    merged = kept(outside).items[1].closed_at
+    began = next(r.started_at for r in outside.journal.values() if r.formula == "dev" and r.issue == 3)
+    assert merged is not None
+    assert began >= merged
+
+
+def test_agent_text_cannot_close_mention_or_hide(tmp_path: Path) -> None:
+    outside = prepared(tmp_path / "spool", 1)
+    theatre = Stage(outside, play)
+    theatre.until(finished(1))
+    body = next(i.body for i in kept(outside).items.values() if i.head is not None)
+    assert "Closes #99" not in body
+    assert "@founder" not in body
+    assert "hidden" not in body
+    assert "Fixes #1" in body
+
+
+class Killed(BaseException):
+    """kill -9."""
+
+
+def kills(at: int) -> Callable[[str], None]:
+    """A hook that kills at its call number ``at``."""
+    count = 0
+
+    def hook(point: str) -> None:
+        nonlocal count
+        count += 1
+        if count == at:
+            raise Killed(point)
+
+    return hook
+
+
+def live_through(outside: Outside, hooks: list[Callable[[str], None]], issues: int) -> int:
+    """Tick to the end, a new daemon after each kill; returns how often it was killed."""
+    deaths = 0
+    waiting = list(hooks)
+    theatre = Stage(outside, play, waiting.pop(0)) if waiting else Stage(outside, play)
+    for _ in range(200):
+        try:
+            if finished(issues)(outside):
+                settle_down(theatre)
+                return deaths
+            theatre.tick()
+        except Killed:
+            deaths += 1
+            theatre = Stage(outside, play, waiting.pop(0)) if waiting else Stage(outside, play)
+            assert theatre.problems == ()
+    raise AssertionError(f"not finished: {theatre.plans[-1].skips}")
+
+
+def points(tmp_path: Path) -> int:
+    """How many write-ahead points the whole life of one issue passes."""
+    count = 0
+
+    def hook(point: str) -> None:
+        nonlocal count
+        count += 1
+
+    outside = prepared(tmp_path / "count", 1)
+    theatre = Stage(outside, play, hook)
+    theatre.until(finished(1))
+    settle_down(theatre)
+    return count
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_killed_at_every_write_ahead_point(tmp_path: Path, part: int) -> None:
+    total = points(tmp_path)
+    assert total > 60
+    for at in range(1 + part, total + 1, 4):
+        outside = prepared(tmp_path / f"at-{at}", 1)
+        deaths = live_through(outside, [kills(at)], 1)
+        assert deaths == 1, at
+        assert_clean(outside, 1)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_killed_again_and_again(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    outside = prepared(tmp_path / "spool", 3)
+    deaths = live_through(outside, [kills(chance.randint(1, 40)) for _ in range(20)], 3)
+    assert deaths >= 5
+    assert_clean(outside, 3)

@@ -30,7 +30,7 @@ from factory.errors import (
 )
 from factory.forge.values import ItemState, RepoName
 from factory.plan.effect import Effect, FinishRun, Operation, Preconditions, StartRun, Unperformable
-from factory.runs.model import Cause, RunRecord, RunState
+from factory.runs.model import Cause, RunRecord, RunState, Subject
 
 MAX_WAIT = timedelta(minutes=5)
 MAX_TRIES = 12
@@ -94,6 +94,19 @@ class Performer:
     def next_due(self) -> datetime | None:
         """When the next deferred effect may be tried again; None when none waits."""
         return min((e.not_before for e in self._spool.entries() if e.not_before is not None), default=None)
+
+    def next_due(self) -> datetime | None:
+        """When the next kept effect wants its next try; None when none is kept."""
+        now = self._ports.now()
+        return min((entry.not_before or now for entry in self._spool.entries()), default=None)
+
+    def locked(self) -> frozenset[Subject]:
+        """``World.locked``."""
+        return self._spool.locked()
+
+    def muted(self) -> frozenset[Subject]:
+        """``World.muted``."""
+        return self._spool.muted()
 
     def _try(self, entry: Entry) -> Outcome:
         try:

@@ -18,7 +18,7 @@ def _cancel(world: World, facts: IssueFacts) -> Effect | None:
     """A dev session whose issue was closed, held, or lost its label is stopped."""
     subject = names.issue_subject(world, facts.issue.number)
     run = history.unfinished(world, subject)
-    if run is None or run.host != world.host.host or run.run not in world.live:
+    if run is None or run.run not in world.live or run.run in world.cancelling:
         return None
     held = commands.holding(commands.given(facts.comments, trust.people(world)))
     if facts.issue.state is not ItemState.OPEN:

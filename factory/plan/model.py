@@ -133,6 +133,8 @@ class World:
     """Runs of this host whose process is known to live."""
     dead: frozenset[str] = frozenset()
     """Unfinished runs of this host proven to have no process (their lock could be taken) and no ``result.json``."""
+    cancelling: frozenset[str] = frozenset()
+    """Runs of this host that were asked to stop already."""
     heartbeats: Mapping[str, datetime] = field(default_factory=dict)
     """Host -> newest time another host was seen alive (its heartbeat or lease commit)."""
     branches: Mapping[str, str] = field(default_factory=dict)

@@ -124,7 +124,7 @@ def decide(world: World, facts: PullFacts, now: datetime) -> Action | None:
 def _over(this: Case) -> Action | None:
     """Closed or merged by anyone: terminal. A session that still works on it is stopped."""
     run = history.unfinished(this.world, this.subject)
-    if run is not None and run.host == this.world.host.host and run.run in this.world.live:
+    if run is not None and run.run in this.world.live - this.world.cancelling:
         return _effect(this, "cancel", run.run, f"#{this.facts.pull.number} is closed",
                        (CancelRun(run.run, "the pull request was closed"),), free=True)  # fmt: skip
     return None

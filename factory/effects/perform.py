@@ -95,11 +95,6 @@ class Performer:
         """When the next deferred effect may be tried again; None when none waits."""
         return min((e.not_before for e in self._spool.entries() if e.not_before is not None), default=None)
 
-    def next_due(self) -> datetime | None:
-        """When the next kept effect wants its next try; None when none is kept."""
-        now = self._ports.now()
-        return min((entry.not_before or now for entry in self._spool.entries()), default=None)
-
     def locked(self) -> frozenset[Subject]:
         """``World.locked``."""
         return self._spool.locked()

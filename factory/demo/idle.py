@@ -1,0 +1,89 @@
+"""What an idle tick costs, counted from outside the daemon: the forge's access log, the process table, the gateway."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from factory.errors import RunFailed
+
+
+@dataclass(frozen=True)
+class IdleTick:
+    """The most that any of the counted ticks cost, per tick."""
+
+    forge_requests: float
+    processes: float
+    model_calls: float
+    ticks: int
+
+    def as_dict(self) -> dict[str, float]:
+        return asdict(self)
+
+
+def measure(
+    *,
+    ticks: int,
+    daemon: Path,
+    access_log: Path,
+    model_calls: Callable[[], int],
+    services: Path,
+    poll_s: float,
+) -> IdleTick:
+    """Let ``ticks`` ticks pass and divide what they cost. Raises RunFailed when the daemon does not tick.
+
+    Processes are those that daemon, forge and gateway started and waited for, or have: the kernel adds a child's page
+    faults to its parent's account when it is reaped, so an unchanged account and no child mean that there was none.
+    """
+    deadline = time.monotonic() + (ticks + 5) * max(poll_s, 1.0) + 60
+    _settle(daemon, services, deadline)
+    first = _ticks(daemon)
+    before = (_lines(access_log), _children(services), model_calls())
+    while _ticks(daemon) < first + ticks:
+        if time.monotonic() > deadline:
+            raise RunFailed(f"counting idle ticks: the daemon made {_ticks(daemon) - first} of {ticks} in time")
+        time.sleep(0.02)
+    passed = _ticks(daemon) - first
+    after = (_lines(access_log), _children(services), model_calls())
+    return IdleTick(*(round((b - a) / passed, 2) for a, b in zip(before, after, strict=True)), ticks=passed)
+
+
+def _settle(daemon: Path, services: Path, deadline: float) -> None:
+    """Wait for two ticks in a row that started nothing: the last merge's aftermath is over."""
+    quiet, seen, faults = 0, _ticks(daemon), _children(services)
+    while quiet < 3:
+        if time.monotonic() > deadline:
+            raise RunFailed("counting idle ticks: the factory did not come to rest")
+        time.sleep(0.02)
+        now = _ticks(daemon)
+        if now != seen:
+            current = _children(services)
+            quiet = quiet + 1 if current == faults else 0
+            seen, faults = now, current
+
+
+def _ticks(daemon: Path) -> int:
+    try:
+        return int(json.loads(daemon.read_bytes())["ticks"])
+    except (FileNotFoundError, ValueError, KeyError):
+        return 0
+
+
+def _lines(log: Path) -> int:
+    with log.open("rb") as file:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
+
+
+def _children(services: Path) -> int:
+    """Children that the services have, and a measure of those they had and reaped."""
+    found = 0
+    for name in ("daemon", "forge", "gateway"):
+        pid = json.loads((services / f"{name}.pid").read_bytes())["pid"]
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        found += int(fields[8]) + int(fields[10])  # cminflt, cmajflt
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += len((task / "children").read_text(encoding="ascii").split())
+    return found

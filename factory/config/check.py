@@ -22,21 +22,29 @@ def check_factory(
     *,
     roles: Mapping[str, RoleDefinition],
     backends: Collection[str] | None = None,
+    filled: Collection[str] = (),
 ) -> tuple[Problem, ...]:
     """What does not fit between ``factory.toml`` and the roles. Works on a file with other problems, too.
 
-    ``backends``: the kinds there are; None leaves them unjudged.
+    ``backends``: the kinds there are; None leaves them unjudged. ``filled``: roles that an agent hired on this host
+    works in already, before ``factory.toml`` names it.
     """
     document = read(text, path)
     if document.data is None:
         return ()
     found = Findings(document)
-    _agents(found, document.data, roles, backends)
+    _agents(found, document.data, roles, backends, filled)
     _names(found, document.data, roles)
     _accounts(found, document.data, roles)
     _budgets(found, document.data)
     _merging(found, document.data, roles)
     return tuple(sorted(found.problems, key=lambda p: p.line or 0))
+
+
+def filled_roles(host: bytes) -> frozenset[str]:
+    """Roles that the agents hired on this host work in."""
+    entries = table(read(host, "host.toml").data, "backends").values()
+    return frozenset(role for entry in entries for _, role in texts(entry, "roles"))
 
 
 def check_host(text: bytes, path: str, factory: bytes) -> tuple[Problem, ...]:
@@ -53,6 +61,8 @@ def check_host(text: bytes, path: str, factory: bytes) -> tuple[Problem, ...]:
         kind = agents[name].get("backend", "BACKEND")
         found.add(("backends",), message, f"`factory hire {kind} --name {name}` adds it, where this host shall run it")
     for name, entry in backends.items():
+        if name not in agents and texts(entry, "roles"):
+            continue  # hired here; its pull request is on the way
         if name not in agents:
             message = f"backends.{name} belongs to no agent of factory.toml"
             found.add(("backends", name), message, meant(name, agents, "agents"))
@@ -91,9 +101,13 @@ def check_roles(
 
 
 def _agents(
-    found: Findings, data: Mapping[str, Any], roles: Mapping[str, RoleDefinition], backends: Collection[str] | None
+    found: Findings,
+    data: Mapping[str, Any],
+    roles: Mapping[str, RoleDefinition],
+    backends: Collection[str] | None,
+    filled: Collection[str],
 ) -> None:
-    working: set[str] = set()
+    working = set(filled)
     for index, agent in tables(data, "agents"):
         name = agent.get("name", f"agents[{index}]")
         mine = texts(agent, "roles")

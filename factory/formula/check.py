@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from factory.config.check import check_factory, check_host, check_roles
+from factory.config.check import check_factory, check_host, check_roles, filled_roles
 from factory.config.factory import PATH
 from factory.config.role import load_roles
 from factory.config.shadow import lookup
@@ -35,7 +35,8 @@ def check_deployment(
         problems.append(Problem(PATH, None, "is missing", "`factory init` writes one"))
     else:
         problems += check_file(PATH, text)
-        problems += check_factory(text, PATH, roles=roles.known, backends=backends)
+        filled = filled_roles(host[1]) if host is not None else frozenset()
+        problems += check_factory(text, PATH, roles=roles.known, backends=backends, filled=filled)
     if host is not None:
         problems += check_file(*host)
         problems += check_host(host[1], host[0], text) if text is not None else ()

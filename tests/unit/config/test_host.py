@@ -1,0 +1,89 @@
+"""host.toml: read, written back, comments kept, private."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from factory.config.home import create_home
+from factory.config.host import host_path, load_host, write_host
+from factory.config.model import BackendHost, HostConfig
+from factory.errors import ConfigInvalid
+
+
+def host(home: Path) -> HostConfig:
+    return HostConfig(
+        home=home,
+        host="box",
+        forge_url="http://127.0.0.1:3000",
+        embedded=True,
+        forge_port=3000,
+        web_port=3080,
+        ops_repos=("a/b-ops",),
+        backends={
+            "cc-1": BackendHost(
+                "claude-code",
+                model="opus",
+                roles=frozenset({"dev"}),
+                url="https://api.example.com",
+                key_file=home / "state" / "keys" / "cc-1",
+                slots=2,
+            ),
+            "demo": BackendHost("native", replay=Path("/somewhere/script.toml"), price_input=3, price_output=15.0),
+        },
+        tool_mounts=("/opt/node",),
+    )
+
+
+def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+    create_home(tmp_path / "h")
+    write_host(host(tmp_path / "h"))
+    assert load_host(tmp_path / "h") == host(tmp_path / "h")
+    assert stat.S_IMODE(host_path(tmp_path / "h").stat().st_mode) == 0o600
+    assert 'key_file = "keys/cc-1"' in host_path(tmp_path / "h").read_text()
+
+
+def test_a_change_keeps_comments_and_order(tmp_path: Path) -> None:
+    create_home(tmp_path)
+    write_host(host(tmp_path))
+    path = host_path(tmp_path)
+    noted = path.read_text().replace('host = "box"', 'host = "box" # under the desk')
+    path.write_text(noted)
+    write_host(host(tmp_path))
+    assert path.read_text() == noted
+    write_host(
+        replace(host(tmp_path), slots=9, backends={"n": BackendHost("native", url="http://x:1")}, tool_mounts=())
+    )
+    again = load_host(tmp_path)
+    assert (again.slots, set(again.backends), again.tool_mounts) == (9, {"n"}, ())
+    assert "# under the desk" in path.read_text()
+
+
+def test_nothing_is_overwritten_that_cannot_be_read(tmp_path: Path) -> None:
+    create_home(tmp_path)
+    host_path(tmp_path).write_text("host = \n")
+    with pytest.raises(ConfigInvalid) as caught:
+        write_host(host(tmp_path))
+    assert caught.value.problems[0].line == 1
+    assert host_path(tmp_path).read_text() == "host = \n"
+
+
+def test_no_factory_here_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigInvalid, match="there is no factory here") as caught:
+        load_host(tmp_path)
+    assert "factory init" in str(caught.value.hint)
+
+
+def test_all_problems_at_once(tmp_path: Path) -> None:
+    create_home(tmp_path)
+    host_path(tmp_path).write_text(
+        'host = "My Box"\nsandbox = "bwrap"\nops_repos = ["a/b", "a/b", "c"]\nslots = 0\n'
+        '[forge]\nurl = "http://user:pw@x/"\nembedded = true\n'
+        '[backends.x]\nkind = "native"\nauth = "login"\nkey = "sk-1"\n'
+    )
+    with pytest.raises(ConfigInvalid) as caught:
+        load_host(tmp_path)
+    assert [p.line for p in caught.value.problems] == [1, 2, 3, 3, 4, 5, 6, 10, 11]

@@ -36,7 +36,7 @@ from factory.effects.spool import Spool
 from factory.errors import ConfigInvalid, FactoryError, UsageError
 from factory.forge.snapshot import Snapshot
 from factory.forge.values import RepoName
-from factory.forge.webhook import is_signed
+from factory.forge.webhook import signed
 from factory.gateway.control import GatewayControl
 from factory.process import spawn
 from factory.process.lock import try_hold
@@ -198,7 +198,7 @@ def _pages(deployment: Deployment, loop: Loop, wake: Wake) -> Any:
         return folders.log if known else None
 
     def on_hook(headers: Mapping[str, str], body: bytes) -> bool:
-        if not is_signed(headers, body, deployment.secret("webhook")):
+        if not signed(headers, body, deployment.secret("webhook")):
             return False
         wake.now()
         return True

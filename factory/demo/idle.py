@@ -48,7 +48,8 @@ def measure(
         time.sleep(0.02)
     passed = _ticks(daemon) - first
     after = (_lines(access_log), _children(services), model_calls())
-    return IdleTick(*(round((b - a) / passed, 2) for a, b in zip(before, after, strict=True)), ticks=passed)
+    requests, processes, calls = (round((b - a) / passed, 2) for a, b in zip(before, after, strict=True))
+    return IdleTick(requests, processes, calls, passed)
 
 
 def _settle(daemon: Path, services: Path, deadline: float) -> None:

@@ -50,7 +50,7 @@ def _check_version(binary: str) -> None:
         wanted = ".".join(map(str, OLDEST))
         raise SandboxUnavailable(
             f"choosing the sandbox: {binary} says {text or 'nothing'!r}, but {wanted} or later is needed",
-            hint="upgrade it: apt-get install --only-upgrade bubblewrap (Debian 12 and Ubuntu 24.04 have it new enough)",
+            hint="upgrade it: apt-get install --only-upgrade bubblewrap (Debian 12 and Ubuntu 24.04 have it)",
         )
 
 

@@ -84,7 +84,7 @@ def main() -> None:
         )
         stack.enter_context(spawn(["/bin/sh", "-c", "sleep 60", planted("argument")], env={"PATH": "/usr/bin:/bin"}))
         limits = Limits(**given["limits"]) if given.get("limits") else LIMITS
-        binds = [Bind(home, str(home), writable=True)] if given.get("bind_home") else []
+        binds = [Bind(home, str(home)), Bind(home, "/srv/home", writable=True)] if given.get("bind_home") else []
         sandbox = Bubblewrap(without=given.get("without", ()))
         answers = attack(
             sandbox,

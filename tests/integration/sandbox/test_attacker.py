@@ -43,7 +43,12 @@ def test_nested_namespaces_are_behind_two_walls(attack: Attack, without: list[st
 def test_a_shown_folder_is_found_and_written(attack: Attack) -> None:
     """The searches for files, paths and places to write do find: here the planted home is bound, writable."""
     answers = attack(bind_home=True, only=["files", "named-paths", "writing"])
-    assert all(answers[name][0] for name in ("files", "named-paths", "writing"))
+    assert {name: got for name, (got, _detail) in answers.items()} == {
+        "files": True,
+        "named-paths": True,
+        "writing": True,
+        "user": False,
+    }, answers
     assert "forge" in answers["files"][1]
 
 

@@ -37,7 +37,7 @@ class IssueView:
 
 @dataclass(frozen=True)
 class PullView:
-    """One pull request. Of a closed one only itself and its reviews are read; its ``base_sha`` is its ``merge_base``."""
+    """One pull request. Of a closed one only itself and its reviews are read; ``base_sha`` is its ``merge_base``."""
 
     pull: Pull
     reviews: tuple[Review, ...] = ()

@@ -82,3 +82,6 @@ class Ports:
     ops: OpsFiles
     gates: Gates
     now: Callable[[], datetime]
+    may_write: Callable[[str, str], bool] | None = None
+    """(repo, login) -> whether that person still has write there, read afresh (by the sentinel). Asked about people
+    whose approval a merge leans on; None: what the plan knew counts."""

@@ -16,7 +16,7 @@ from factory.effects.spool import Entry, Spool
 from factory.errors import ForgeRefused, LeaseHeld, NotFound, RefMoved
 from factory.forge.protocol import Forge
 from factory.forge.values import ItemState, Label, Pull, RepoName
-from factory.plan import labels, merge_gate
+from factory.plan import labels, merge_gate, reviews
 from factory.plan.effect import (
     AddLabels,
     CancelRun,
@@ -24,6 +24,7 @@ from factory.plan.effect import (
     CreateIssue,
     DeleteBranch,
     FinishRun,
+    GateRules,
     MergePull,
     OpenPull,
     Operation,
@@ -283,11 +284,21 @@ class Steps:
         pull = forge.pull(repo, op.number)
         if pull.head_sha != op.head:
             raise Unperformable(f"#{op.number} has the head {pull.head_sha[:8]} now, not {op.head[:8]}")
-        obstacle = merge_gate.gate(pull, forge.reviews(repo, op.number), forge.statuses(repo, op.head), op.rules)
+        given = forge.reviews(repo, op.number)
+        rules = self._still_people(op, reviews.approvals(given, op.head, pull.author.login))
+        obstacle = merge_gate.gate(pull, given, forge.statuses(repo, op.head), rules)
         if obstacle is not None:
             raise Unperformable(f"#{op.number} may not be merged any more: {obstacle.reason}")
         commit = forge.merge(repo, op.number, head=op.head, title=op.title, message=op.message)
         return Done({"merge": commit, "pull": str(op.number)})
+
+    def _still_people(self, op: MergePull, approving: frozenset[str]) -> GateRules:
+        """The rules without approvers who lost their right to write meanwhile."""
+        asked = self._ports.may_write
+        if asked is None:
+            return op.rules
+        lost = frozenset(login for login in approving & op.rules.people if not asked(op.repo, login))
+        return replace(op.rules, people=op.rules.people - lost)
 
     def _update(self, op: UpdatePull) -> Done:
         """Bring the base in where that is clean (then the effect is over); a conflict lets it go on."""

@@ -10,8 +10,8 @@ from datetime import datetime
 
 from factory.config.model import Mode
 from factory.formula.model import Formula, StepKind
-from factory.plan import history
-from factory.plan.model import AgentFacts, Intent, Obstacle, Pause, World
+from factory.plan import history, recovery
+from factory.plan.model import AgentFacts, Intent, LeaseFact, Obstacle, Pause, World
 from factory.runs.budget import may_reserve, reservation
 from factory.runs.model import RunRecord, Subject
 
@@ -73,11 +73,17 @@ class Desk:
         busy = self.busy(intent.subject)
         if busy is not None:
             return busy
-        finished = {r.run for r in self.world.runs if r.state.is_terminal}
         for lease in self.world.leases:
-            if lease.key == intent.subject.key and lease.run not in finished:
+            if lease.key == intent.subject.key and not self._left_over(lease):
                 return Obstacle("leased", f"{lease.run} on {lease.host} holds it", "that run", lease.at)
         return None
+
+    def _left_over(self, lease: LeaseFact) -> bool:
+        """Nobody works under it: its run has ended, or no journal knows the run and its host has long been silent."""
+        record = next((r for r in self.world.runs if r.run == lease.run), None)
+        if record is not None:
+            return record.state.is_terminal
+        return self.now - max(lease.at, self.world.heartbeats.get(lease.host, lease.at)) > recovery.SILENCE
 
     def _attempts(self, intent: Intent) -> tuple[RunRecord, ...]:
         """The runs whose ends count against this intent: those that wanted the same thing."""

@@ -92,6 +92,9 @@ def is_relevant(world: World, facts: PullFacts) -> bool:
 
 def case(world: World, facts: PullFacts, now: datetime) -> Case:
     issue = names.issue_of_branch(facts.pull.head_ref) if names.is_ours(world, facts) else None
+    issue_facts = next((i for i in world.issues if i.issue.number == issue), None)
+    people = trust.people(world)
+    resets = [history.reset_at(f, people) for f in (facts, issue_facts) if f is not None]
     return Case(
         world=world,
         facts=facts,
@@ -99,8 +102,8 @@ def case(world: World, facts: PullFacts, now: datetime) -> Case:
         subject=names.pull_subject(world, facts.pull.number),
         ours=names.is_ours(world, facts),
         issue=issue,
-        issue_facts=next((i for i in world.issues if i.issue.number == issue), None),
-        reset=history.reset_at(facts, trust.people(world)),
+        issue_facts=issue_facts,
+        reset=max((at for at in resets if at is not None), default=None),
     )
 
 
@@ -177,6 +180,11 @@ def _conflict(this: Case) -> Action | None:
     pull = this.facts.pull
     if pull.mergeable:
         return None
+    if pull.merge_base == this.world.base.tip:
+        return Obstacle(
+            "not-mergeable", f"#{pull.number} contains its base, and the forge still cannot merge it", "the next tick",
+            pull.updated_at,
+        )  # fmt: skip
     update = UpdatePull(str(this.world.project), this.world.config.account("dev"), pull.number, this.head)
     intent = _intent(this, CONFLICT, f"{this.head}+{this.world.base.tip}", f"#{pull.number} conflicts with its base")
     return Try(intent, (update,))
@@ -225,15 +233,17 @@ def _ci_log(this: Case, check: required_checks.Check) -> str:
 
 def _changes_requested(this: Case) -> Action | None:
     """Someone who counts asked for changes at this head: address them, or tell a person that it does not converge."""
+    people = trust.people(this.world)
     rejecting = [
         (login, review)
         for login, review in sorted(reviews.rejections(this.facts.reviews).items())
-        if review.commit == this.head and (_is_reviewer(this, login) or login in trust.people(this.world))
+        if (login in people and not _addressed(this, review))
+        or (_is_reviewer(this, login) and review.commit == this.head)
     ]
     if not rejecting:
         return None
     rounds = [r for r in this.runs(REVIEW) if r.state is RunState.SUCCEEDED and r.fact("verdict") == "request_changes"]
-    by_people = any(login in trust.people(this.world) for login, _ in rejecting)
+    by_people = any(login in people for login, _ in rejecting)
     why = None if by_people else reviews.diverges(rounds)
     if why is not None:
         return _block(this, f"the review does not converge: {why}", rejecting[-1][1].body)
@@ -243,19 +253,30 @@ def _changes_requested(this: Case) -> Action | None:
     return Try(_intent(this, ADDRESS, key, f"{who} asked for changes at {this.head[:8]}", {"findings": text}))
 
 
+def _addressed(this: Case, review: Review) -> bool:
+    """Whether a run answered this rejection already; whether it did so well is its author's to say."""
+    return any(
+        r.state is RunState.SUCCEEDED and r.started_at >= review.submitted_at
+        for r in history.runs_of(this.world, ADDRESS, this.subject)
+    )
+
+
 def _is_reviewer(this: Case, login: str) -> bool:
     return login == this.world.config.account("reviewer").lower()
 
 
 def _not_reviewed(this: Case) -> Action | None:
-    """This head was not judged, and its required checks are green."""
+    """This head was not judged, and its required checks are green. A person's approval of it is judgement enough."""
+    approving = reviews.approvals(this.facts.reviews, this.head, this.facts.pull.author.login)
+    if this.ours and approving & trust.people(this.world):
+        return None
     reviewer = this.world.config.account("reviewer")
     mine = reviews.judged(this.facts.reviews, reviewer, this.head)
+    if mine is not None and mine.state is ReviewState.COMMENT:
+        return Obstacle(
+            "undecided", f"{reviewer} could not decide at {this.head[:8]}", "a person: review it", mine.submitted_at
+        )
     if mine is not None:
-        if mine.state is ReviewState.COMMENT:
-            return Obstacle(
-                "undecided", f"{reviewer} could not decide at {this.head[:8]}", "a person: review it", mine.submitted_at
-            )
         return None
     inputs = {"previous": _previous(this)}
     return Try(_intent(this, REVIEW, this.head, f"head {this.head[:8]} is not reviewed", inputs))

@@ -66,7 +66,7 @@ def _text(
     detail = _detail(world, facts)
     pull = open_pull(world, issue.number)
     if pull is not None:
-        return f"#{pull} is its pull request." + detail
+        return f"#{pull} is its pull request.{_pull_waits(world, pull, skips)}{detail}"
     run = history.unfinished(world, subject)
     if run is not None or any(e.subject == subject and e.kind.startswith("start:") for e in effects):
         return "being worked on." + detail
@@ -81,6 +81,13 @@ def _text(
         return "waits for its turn." + detail
     who = f" Who can clear it: {skip.clears}." if skip.clears else ""
     return f"waits: {skip.reason}.{who}{detail}"
+
+
+def _pull_waits(world: World, pull: int, skips: Sequence[Skip]) -> str:
+    """What a person has to do about the pull request; what comes and goes by itself is not told."""
+    subject = names.pull_subject(world, pull)
+    skip = next((s for s in skips if s.subject == subject and s.clears.startswith("a person")), None)
+    return f" It waits: {skip.reason}. Who can clear it: {skip.clears}." if skip is not None else ""
 
 
 def _closed(world: World, facts: IssueFacts) -> str:

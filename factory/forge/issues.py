@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from factory.errors import ForgeRefused, NotFound
 from factory.forge import decode
@@ -27,13 +28,15 @@ class IssueCalls(Calls):
         if since is not None:
             query["since"] = rfc3339(since)
 
-        def enough(page: list[object]) -> bool:
-            times = [decode.when(row, "updated_at") for row in decode.records(page)]
+        times: list[datetime] = []
+
+        def enough(page: list[Mapping[str, Any]]) -> bool:
+            times.extend(decode.when(row, "updated_at") for row in page)
             # A server that ignores `sort` (Forgejo 11) is read to its end.
             return settled is not None and times == sorted(times, reverse=True) and times[-1] <= settled
 
         doing = f"looking for what changed in {owner}'s repos"
-        rows = self.pages("/repos/issues/search", doing=doing, query=query, enough=enough)  # type: ignore[arg-type]
+        rows = self.pages("/repos/issues/search", doing=doing, query=query, enough=enough)
         items: dict[tuple[RepoName, int], tuple[RepoName, Issue | Pull]] = {}
         for row in rows:
             repo = decode.repo_name(row.get("repository"))

@@ -24,7 +24,8 @@ def check_deployment(
 
     ``ops``: path -> content of the ops repo; ``host``: (path, content) of host.toml; ``backends``: the kinds there are.
     """
-    roles = load_roles(ops)
+    # Under a broken role file the packaged one is taken for judging the rest: one mistake is told once.
+    roles = load_roles(ops, previous=load_roles({}).known)
     formulas = load_formulas(ops, roles=roles.known, checks=checks)
     problems = [*roles.problems, *formulas.problems]
     files = {file.name: (file.path, file.text) for file in lookup("agents", ops)[0]}

@@ -68,8 +68,8 @@ def quoted(
         notes.append(f"{hidden} invisible characters removed")
     if not trusted:
         notes.append("its author is not trusted")
-    by = f" by {_line(author, 80)}" if author else ""
-    on = f", {_line(date, 40)}" if date else ""
+    by = f" by {quoted_line(author, 80)}" if author else ""
+    on = f", {quoted_line(date, 40)}" if date else ""
     note = f" ({'; '.join(notes)})" if notes else ""
     mark = hashlib.sha256(plain.encode("utf-8", "replace")).hexdigest()[:10]
     rows = plain.split("\n") if plain.strip() else ["(empty)"]

@@ -201,7 +201,12 @@ def _counted(c: Confinement) -> tuple[str, ...]:
 
 def _checked(target: str) -> str:
     """Raises SandboxUnavailable for a place inside that would undo a wall."""
-    if not target.startswith("/") or posixpath.normpath(target) != target or target in _NO_TARGET:
+    if (
+        not target.startswith("/")
+        or target.startswith("//")
+        or posixpath.normpath(target) != target
+        or target in _NO_TARGET
+    ):
         raise SandboxUnavailable(f"building a sandbox: {target!r} is not a place where something may be shown")
     if target.startswith(("/proc/", "/sys/", "/dev/", "/etc/")):
         raise SandboxUnavailable(f"building a sandbox: {target!r} lies in a folder the sandbox makes itself")

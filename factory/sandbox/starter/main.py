@@ -148,7 +148,8 @@ def _supervise(pid: int, reader: int, watch: bounds.Watch) -> int:
         return FAILED
     code = os.waitstatus_to_exitcode(status)
     if code > 0 and not any("exit-code" in fact for fact in _facts(said)):
-        _say(f"bubblewrap could not build the sandbox (exit {code})")
+        if code != FAILED:  # then the child has said why
+            _say(f"bubblewrap could not build the sandbox (exit {code})")
         return FAILED
     return code if code >= 0 else 128 - code
 

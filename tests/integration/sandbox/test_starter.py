@@ -93,7 +93,7 @@ def test_bubblewrap_as_uid_0_would_leave_core_pattern_writable(folder: Path) -> 
 @as_root
 @pytest.mark.needs_root
 def test_starter_refuses_to_start_bubblewrap_as_uid_0(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = "from factory.sandbox.starter import main, user; user.become = lambda uid: None; main.main()"  # the drop, left out
+    script = "from factory.sandbox.starter import main, user; user.become = lambda uid: None; main.main()"  # no drop
     plan = json.dumps({**Bubblewrap()._plan(confinement(folder, "print('ran')"), None), "parent": os.getpid()})
     done = subprocess.run([sys.executable, "-c", script], input=plan, capture_output=True, text=True, check=False)
     assert done.returncode == 125

@@ -10,14 +10,13 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from factory.config.model import Ci, Environment
 
 Read = Callable[[str], bytes | None]
-"""Content of a file of the project by path; None when it is not there."""
 
 _PYPI = ("pypi.org", "files.pythonhosted.org")
 _PIP = ".venv/bin/python -m pip install --quiet --disable-pip-version-check"
@@ -31,13 +30,15 @@ class Guess:
     ci_reasons: tuple[str, ...]
 
     @property
-    def found(self) -> bool:
-        return bool(self.ci.command)
+    def reasons(self) -> tuple[str, ...]:
+        """All of them, the environment's first."""
+        return self.environment_reasons + self.ci_reasons
 
 
-def detect(paths: Collection[str], read: Read) -> Guess:
-    """The guess for a project with these files (paths from its root). Never raises for what a file holds."""
-    names = frozenset(paths)
+def detect(files: Mapping[str, bytes]) -> Guess:
+    """The guess for a project with these files: path from its root -> content (empty will do for what is large or deep
+    down, the paths matter most). Never raises for what a file holds."""
+    names, read = frozenset(files), files.get
     for language in (_python, _node, _go, _rust, _maven, _gradle):
         guess = language(names, read)
         if guess is not None:
@@ -152,7 +153,7 @@ def _node(names: frozenset[str], read: Read) -> Guess | None:
     locks = (lock, "package.json") if lock else ("package.json",)
     environment = Environment((install,), ("node_modules",), locks, ("registry.npmjs.org",)) if needs else Environment()
     why = f"guessed from {lock or 'package.json'}" if needs else "guessed: package.json asks for nothing"
-    said = "guessed: package.json has a script `test`" if runs else "package.json has no script `test`; say what decides"
+    said = "guessed: package.json has a script `test`" if runs else "package.json has no test; say here what decides"
     return Guess(environment, Ci(command=f"{tool} test" if runs else ""), (why,), (said,))
 
 

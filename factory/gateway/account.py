@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.gateway.dialogue import Answer, Json, Refused, Tokens
+from factory.gateway.redact import Redactor
 from factory.gateway.values import Fact, FactKind, Price, RunGrant, RunUsage
 
 RUN_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,90}$")
@@ -177,6 +178,7 @@ class Account:
     def note(self, kind: FactKind, detail: str, retry_after_s: float | None = None) -> None:
         """Writes a fact down, up to a bound that keeps a hostile session from filling the disk."""
         if len(self._facts) < MAX_FACTS:
+            detail = Redactor()(detail)  # it may quote what the session sent
             fact = {
                 "kind": kind.value,
                 "detail": detail[:MAX_DETAIL],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
@@ -47,6 +48,9 @@ class ControlApi:
                 except (FactoryError, TypeError, KeyError, ValueError) as error:
                     problems = [str(item) for item in error.problems] if isinstance(error, ConfigInvalid) else []
                     return JSONResponse({"error": str(error), "problems": problems}, status_code=400)
+                except Exception as error:
+                    traceback.print_exc()
+                    return JSONResponse({"error": f"an error of the gateway: {error}", "problems": []}, status_code=500)
 
             return Route(path, endpoint, methods=["POST"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -49,7 +50,8 @@ class Front:
         reply = Reply(send)
         api: Api = "openai" if scope["path"] == "/v1/chat/completions" else "anthropic"
         account = self._runs.live.get(scope["state"]["run"])
-        with suppress(ClientGone):
+        # Cancelled: this socket is being closed, and nobody is left to be told.
+        with suppress(ClientGone, asyncio.CancelledError):
             try:
                 if account is None:
                     raise Refused("this run has ended", kind=FactKind.UNAUTHORIZED, status=401)
@@ -62,6 +64,12 @@ class Front:
                 if account is not None:
                     account.note(failure.kind, failure.message, failure.retry_after_s)
                 await self._fail(reply, api, failure.kind, failure.status, failure.message, failure.retry_after_s)
+            except ClientGone:
+                raise
+            except Exception:
+                # A bug: for a person to read on stderr, never for the session.
+                traceback.print_exc()
+                await self._fail(reply, api, FactKind.UPSTREAM, 500, "an error of its own")
 
     async def _serve(self, scope: Scope, receive: Receive, reply: Reply, account: Account) -> None:
         if scope["method"] == "HEAD" and scope["path"] == "/":
@@ -244,6 +252,8 @@ class Front:
             await reply.piece(b"", more=False)
             return
         extra = () if retry_after_s is None else (("retry-after", str(int(retry_after_s + 0.999))),)
+        if status in (401, 408, 413):
+            extra = (*extra, ("connection", "close"))  # the rest of its body is not wanted
         # A request that can never succeed must not be retried: Anthropic's own clients obey this header.
         await reply.json(
             status, body, (*extra, ("x-should-retry", "true" if status >= 500 or status == 429 else "false"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import socket
 import stat
@@ -95,6 +96,9 @@ async def listen(path: Path, app: Any, mode: int, state: dict[str, Any]) -> List
         proxy_headers=False,
     )
     config.load()
+    # What it would say is about broken requests of hostile sessions, as often as they like; our own errors are
+    # printed where they happen.
+    logging.getLogger("uvicorn.error").disabled = True
     served = ServerState()
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

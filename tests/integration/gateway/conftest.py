@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from factory.gateway.values import Registration
@@ -87,26 +89,50 @@ def enter() -> type[Session]:
     return Session
 
 
+class Reply:
+    """What came back."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self.status_code = response.status
+        self.headers = {name.lower(): value for name, value in response.getheaders()}
+        self.content = response.read()
+
+    @property
+    def text(self) -> str:
+        return self.content.decode()
+
+    def json(self) -> Any:
+        return json.loads(self.content)
+
+
 class Session:
-    """A registered run's end: what a CLI inside a sandbox can send."""
+    """A registered run's end: what a CLI inside a sandbox can send. One connection per request."""
+
+    timeout = 30.0
 
     def __init__(self, registration: Registration) -> None:
         self.registration = registration
-        transport = httpx.HTTPTransport(uds=str(registration.socket))
-        self.client = httpx.Client(transport=transport, base_url="http://gateway", timeout=30)
 
     def __enter__(self) -> Session:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.client.close()
+        return
 
-    def post(
-        self, path: str, body: Any, headers: Mapping[str, str] | None = None, token: str | None = None
-    ) -> httpx.Response:
+    def send(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Reply:
+        with contextlib.closing(http.client.HTTPConnection("gateway")) as connection:
+            sock = socket.socket(socket.AF_UNIX)
+            connection.sock = sock
+            with sock:
+                sock.settimeout(self.timeout)
+                sock.connect(str(self.registration.socket))
+                connection.request(method, path, body, dict(headers or {}))
+                return Reply(connection.getresponse())
+
+    def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None, token: str | None = None) -> Reply:
         sent = {"x-api-key": self.registration.token if token is None else token, **(headers or {})}
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self.client.post(path, content=content, headers={"content-type": "application/json", **sent})
+        return self.send("POST", path, content, {"content-type": "application/json", **sent})
 
     @staticmethod
     def anthropic(*said: str, **fields: Any) -> dict[str, Any]:
@@ -119,10 +145,10 @@ class Session:
         tool = {"type": "function", "function": {"name": "run", "parameters": {"type": "object"}}}
         return {"model": "m1", "max_tokens": 1000, "messages": _turns(said), "tools": [tool], **fields}
 
-    def messages(self, *said: str, **fields: Any) -> httpx.Response:
+    def messages(self, *said: str, **fields: Any) -> Reply:
         return self.post("/v1/messages?beta=true", self.anthropic(*said, **fields))
 
-    def chat(self, *said: str, **fields: Any) -> httpx.Response:
+    def chat(self, *said: str, **fields: Any) -> Reply:
         return self.post("/v1/chat/completions", self.openai(*said, **fields))
 
 

@@ -16,7 +16,7 @@ from factory.testing.gateway_process import GatewayProcess, grant
 
 def test_both_fronts_answer_whole_and_streamed(replay: GatewayProcess, enter: Any) -> None:
     with enter(replay.control.register(grant(run="r1"))) as session:
-        assert session.client.head("/").status_code == 200
+        assert session.send("HEAD", "/").status_code == 200
         whole = session.messages("add median").json()
         assert [block["type"] for block in whole["content"]] == ["text", "tool_use"]
         assert whole["content"][1]["input"] == {"command": "echo hello > a.txt; cat a.txt"}

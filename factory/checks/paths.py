@@ -75,7 +75,7 @@ _TEST_FOLDERS = frozenset(
     {"test", "tests", "__tests__", "spec", "specs", "testing", "e2e", "testdata", "__snapshots__"}
 )
 _TEST_NAME = re.compile(
-    r"(^test_.*|.*_test|.*_tests|.*_spec|.*\.test|.*\.spec|^tests?$|.*Tests?$|.*IT$)\.(py|go|rs|js|jsx|mjs|cjs|ts|tsx|java|kt|"
+    r"(test_.*|.*_test|.*_tests|.*_spec|.*\.test|.*\.spec|tests?|.*[a-z0-9]Tests?|.*[a-z0-9]IT)\.(py|go|rs|js|jsx|mjs|cjs|ts|tsx|java|kt|"
     r"rb|php|c|cc|cpp|cs|swift|scala|ex|exs|sh|bats|lua)$"
 )
 

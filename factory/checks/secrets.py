@@ -49,7 +49,7 @@ _FORMATS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 
 _BESIDE_A_NAME = re.compile(
     r"(?i)(?:(?:secret|token|passw(?:or)?d|passphrase|api[_-]?key|private[_-]?key|access[_-]?key|"
-    r"auth[_-]?key|credential|client[_-]?key|encryption[_-]?key|signing[_-]?key)[\w.-]{0,20})"
+    r"auth[_-]?key|credential|client[_-]?key|encryption[_-]?key|signing[_-]?key)(?:s|id|[\d_.-][\w.-]{0,20})?)"
     r"[\"']?\s{0,3}(?::=|=>|[:=]|\()\s{0,3}[\"'`]?(?P<value>[A-Za-z0-9+/_.=~!@#%^&*-]{16,200})"
 )
 _NOT_A_SECRET = re.compile(

@@ -20,7 +20,8 @@ def change(repo: Path, base: str, head: str, spec: SessionSpec) -> Change:
     origin = objects.merge_base(repo, base, head) or base
     before = {entry.path: entry for entry in objects.list_tree(repo, origin, recursive=True)}
     after = {entry.path: entry for entry in objects.list_tree(repo, head, recursive=True)}
-    lines = _lines(objects.diff_text(repo, origin, head, MAX_DIFF))
+    diff = objects.diff_text(repo, origin, head, MAX_DIFF)
+    lines = _lines(diff)
     files = []
     for path in objects.diff_paths(repo, origin, head):
         new, old = after.get(path.path), before.get(path.old_path or path.path)
@@ -39,7 +40,9 @@ def change(repo: Path, base: str, head: str, spec: SessionSpec) -> Change:
             )
         )
     issue = f"{spec.inputs.get('issue_title', '')}\n{spec.inputs.get('issue_body', '')}".strip()
-    return Change(tuple(files), frozenset(before), issue, spec.ci.command)
+    # What was cut off was not looked at: behind it a secret could leave.
+    cut = diff.endswith(f"[diff cut at {MAX_DIFF} bytes]\n")
+    return Change(tuple(files), frozenset(before), issue, spec.ci.command, truncated=cut)
 
 
 def findings(uses: Sequence[str], about: Change) -> tuple[Finding, ...]:

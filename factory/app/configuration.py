@@ -13,6 +13,7 @@ from factory.checks import CHECKS
 from factory.config.factory import PATH
 from factory.config.host import host_path
 from factory.config.role import load_roles
+from factory.config.source import read
 from factory.errors import ForgeError, Problem, UsageError
 from factory.forge.values import RepoName
 from factory.formula.check import check_deployment
@@ -81,6 +82,9 @@ def check_paths(paths: Iterable[Path]) -> Checked:
     problems: list[Problem] = []
     for path in paths:
         places.append(str(path))
+        if path.is_dir() and path.absolute().name in FOLDERS and not (path / PATH).exists():
+            problems += check_paths(sorted(path.glob("*.toml"))).problems
+            continue
         if path.is_dir():
             found = check_deployment(tree_files(path), checks=CHECK_NAMES, backends=BACKENDS)
             problems += [replace(p, path=(path / p.path).as_posix()) for p in found]
@@ -92,7 +96,9 @@ def check_paths(paths: Iterable[Path]) -> Checked:
         name = path.as_posix()
         if kind_of(name if path.is_absolute() else path.absolute().as_posix(), text) is None:
             known = ", ".join(f"{kind} ({what})" for kind, what in KINDS.items())
-            problems.append(Problem(name, 1, "is none of the factory's files", f"it reads TOML files: {known}"))
+            none = Problem(name, 1, "is none of the factory's files", f"it reads TOML files: {known}")
+            problems += read(text, name).problems if name.endswith(".toml") else ()
+            problems += () if problems and problems[-1].path == name else (none,)
             continue
         beside = path.absolute().parent.parent
         known_roles = load_roles(_agents(beside) if (beside / PATH).is_file() else {}).known

@@ -79,4 +79,7 @@ def main(argv: list[str] | None = None) -> None:
     from factory.cli.endings import ended
 
     with ended(arguments):
-        cli.main(args=arguments, prog_name="factory", standalone_mode=False)
+        # Without its standalone mode click returns the code of an Exit instead of leaving with it.
+        code = cli.main(args=arguments, prog_name="factory", standalone_mode=False)
+        if isinstance(code, int) and code:
+            sys.exit(code)

@@ -7,7 +7,6 @@ file is noticed (reference/security-rules.md, "Separation").
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -59,11 +58,10 @@ def lookup(
 
 
 def _note(path: str, text: bytes, original: bytes | None) -> Problem | None:
-    try:
-        said = tomllib.loads(text.decode("utf-8")).get("overrides")
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError):
+    document = read(text, path)
+    if document.data is None:
         return None  # whoever reads the file as what it is says so
-    line = read(text, path).lines.of(("overrides",))
+    said, line = document.data.get("overrides"), document.lines.of(("overrides",))
     if original is None:
         if said is None:
             return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from factory.config.factory import PATH, load_factory
 from factory.config.host import parse_host
 from factory.config.model import RoleDefinition
 from factory.config.role import load_role, load_roles
+from factory.config.source import read
 from factory.errors import ConfigInvalid, Problem
 from factory.formula.load import load_formula
 
@@ -30,10 +30,7 @@ def kind_of(path: str, text: bytes) -> str | None:
     inside = {"agents": "role", "formulas": "formula"}.get(folder.rpartition("/")[2])
     if named or inside:
         return named or inside
-    try:
-        keys = set(tomllib.loads(text.decode("utf-8")))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError):
-        return None
+    keys = set(read(text, path).data or ())
     for kind, sign in (("formula", "steps"), ("role", "account"), ("host", "forge"), ("factory", "mode")):
         if sign in keys:
             return kind

@@ -138,11 +138,12 @@ def test_no_file_whatever_makes_it_crash(text: str) -> None:
     assert all(1 <= line <= raw.count(b"\n") + 1 for line in lines)
 
 
-TOKENS = "{{ }} {% %} {# #} if for in endfor endif set inputs .a |quoted steps ['x'] ( ) diff a = 1 ' ~".split()
+TOKENS = ["{{", "}}", "{%", "%}", "{#", "#}", "if", "for", "in", "endfor", "endif", "set", "inputs", ".a", "|quoted"]
+TOKENS += ["steps", "['x']", "(", ")", "diff", "a", "=", "1", "'", "~", "\n", " "]
 
 
 @settings(max_examples=120, deadline=None)
-@given(st.lists(st.sampled_from([*TOKENS, "\n", " "]), max_size=16).map(" ".join))
+@given(st.lists(st.sampled_from(TOKENS), max_size=16).map(" ".join))
 def test_no_template_whatever_makes_it_crash(template: str) -> None:
     text = HEAD + '[inputs]\na = { type = "text" }\n' + STEP.replace('"hello"', f"'''\n{template}.\n'''")
     try:

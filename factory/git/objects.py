@@ -643,3 +643,24 @@ def _copy_tree(read: pygit2.Repository, write: pygit2.Repository, tree: pygit2.T
         elif isinstance(found, pygit2.Blob) and found.id not in write.odb:
             write.odb.write(ObjectType.BLOB, found.read_raw())
     write.odb.write(ObjectType.TREE, tree.read_raw())
+
+
+def build_tag(repo: Path, *, name: str, target: str, message: str, tagger: Signature) -> str:
+    """Write an annotated tag object on a commit; returns its id. Moves no ref."""
+    text = (
+        f"object {target}\ntype commit\ntag {name}\n"
+        f"tagger {tagger.name} <{tagger.email}> {tagger.when} {_zone(tagger.offset)}\n\n{message.rstrip()}\n"
+    )
+    with _opened(repo, f"writing the tag {name}") as git:
+        return str(git.write(ObjectType.TAG, text.encode()))
+
+
+def _zone(offset: int) -> str:
+    return f"{'-' if offset < 0 else '+'}{abs(offset) // 60:02d}{abs(offset) % 60:02d}"
+
+
+def tag_message(repo: Path, oid: str) -> str | None:
+    """Message of an annotated tag object, None when ``oid`` is none."""
+    with _opened(repo, f"reading tag {oid}") as git:
+        found = git.get(oid)
+        return found.message if isinstance(found, pygit2.Tag) else None

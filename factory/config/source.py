@@ -79,9 +79,9 @@ def read(text: bytes, path: str) -> Document:
             data = tomllib.loads("\n".join(rows))
         except tomllib.TOMLDecodeError as error:
             line, words = _where(str(error), last)
-            problems.append(Problem(path, line, f"not valid TOML: {words}", _advice(rows[line - 1], words)))
-            # A broken header or open bracket changes the meaning of all that follows: later errors would be guesses.
-            if not _PLAIN_PAIR.match(rows[line - 1]):
+            line, hint, is_alone = _advice(rows, line, words)
+            problems.append(Problem(path, line, f"not valid TOML: {words}", hint))
+            if not is_alone:
                 return Document(path, None, Lines(last=last), tuple(problems))
             rows[line - 1] = ""
         except RecursionError:
@@ -100,15 +100,39 @@ def _where(message: str, last: int) -> tuple[int, str]:
     return min(int(found[1]), last), f"{words[:1].lower()}{words[1:]} (column {found[2]})"
 
 
-def _advice(row: str, words: str) -> str | None:
+def _advice(rows: Sequence[str], line: int, words: str) -> tuple[int, str | None, bool]:
+    """The line that is really meant, a hint, and whether the mistake is that line's alone.
+
+    An open bracket, an open text or a broken header changes the meaning of all that follows: what comes after it could
+    only be guessed, and is not judged.
+    """
+    row = rows[line - 1]
+    if words.startswith("unclosed"):
+        opened = next((n for n in range(line, 0, -1) if re.search(r"=\s*[\[{]", rows[n - 1])), line)
+        return line, f"what opens in line {opened} lacks a closing bracket, or a comma between two entries", False
+    if words.startswith("expected") and words.endswith("end of the file"):
+        marks = [n for n, text in enumerate(rows, 1) if (text.count('"""') + text.count("'''")) % 2]
+        where = f"the long text that opens in line {marks[-1]} is not closed" if marks else None
+        return marks[-1] if marks else line, where, False
+    if words.startswith("expected '=' after a key"):
+        return line, "write key = value, or begin a comment with #", not any(q in row for q in "\"'[]{}")
+    is_pair = _PLAIN_PAIR.match(row) is not None
     if "overwrite" in words or "twice" in words:
-        return "a key or table may be given only once"
+        return line, "a key or table may be given only once", is_pair
+    if not is_pair:
+        return line, None, False
     value = row.partition("=")[2].strip()
-    if re.fullmatch(r"[A-Za-z][^\"'\[{]*", value) and value not in ("true", "false", "inf", "nan"):
-        if value.lower() in ("true", "false", "yes", "no", "on", "off"):
-            return "write true or false"
-        return f'write text in quotes: "{value}"'
-    return None
+    if any(q in value for q in "“”„‘’"):
+        return line, "use straight quotes", True
+    if words.startswith("illegal character '\\n'"):
+        return line, "the text is not closed on its line", True
+    if words.startswith("unescaped"):
+        return line, "write the backslash twice, or put the text in single quotes", True
+    if value.lower() in ("true", "false", "yes", "no", "on", "off"):
+        return line, "write true or false", True
+    if re.fullmatch(r"[A-Za-z][^\"'\[{]*", value) and value not in ("inf", "nan"):
+        return line, f'write text in quotes: "{value}"', True
+    return line, None, True
 
 
 def _locate(source: str, last: int) -> Lines:

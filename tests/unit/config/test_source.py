@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 
+import pytest
 import tomlkit
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -103,6 +104,26 @@ def test_broken_lines_are_all_told_and_hide_nothing() -> None:
     ]
     assert document.data == {"b": 1, "t": {"d": 1}}
     assert document.lines.of(("t", "d")) == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "hint"),
+    [
+        ('roles = ["dev"\nmode = "x"\nproject = "a"\n', 2, "what opens in line 1 lacks a closing bracket"),
+        ('x = [\n  "a"\n  "b",\n]\n', 3, "a comma between two entries"),
+        ("a = { b = 1\nc = 2\n", 1, "lacks a closing bracket"),
+        ("z = 1\na = '''\nb = 1\nc = 2\n", 2, "long text that opens in line 2 is not closed"),
+        ('a = "x\n', 1, "not closed on its line"),
+        ('a = "\\d"\n', 1, "write the backslash twice"),
+        ("a = “x”\n", 1, "straight quotes"),
+        ("some words\n", 1, "write key = value"),
+        ("[a]\n[a]\n", 2, "only once"),
+    ],
+)
+def test_common_slips_have_one_problem_and_a_hint(text: str, line: int, hint: str) -> None:
+    (problem,) = read(text.encode(), "x.toml").problems
+    assert problem.line == line
+    assert hint in str(problem.hint)
 
 
 def test_after_a_broken_header_nothing_is_guessed() -> None:

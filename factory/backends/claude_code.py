@@ -29,7 +29,6 @@ from factory.backends.protocol import (
 INSIDE = "/opt/claude-code"
 """Where the sandbox shows the installation, when it is not below /usr."""
 REVIEW_TOOLS = "Read,Grep,Glob"
-NODE_PATHS = ("/usr/bin/node", "/usr/local/bin/node")
 
 
 class ClaudeParser:

@@ -282,7 +282,7 @@ def system_calls(_: dict[str, Any]) -> Answer:
         "perf_event_open": (0, 0, -1, -1, 0),
         "keyctl": (0, -3, 0),
         "add_key": (b"user", b"probe", b"x", 1, -3),
-        "ptrace": (16, 1, 0, 0),
+        "ptrace": (1, 1, 0, 0),  # PEEKDATA: reaches the kernel's code without stopping anybody
         "mount": (b"none", b"/tmp", b"tmpfs", 0, 0),
         "fsopen": (b"tmpfs", 0),
         "chroot": (b"/tmp",),

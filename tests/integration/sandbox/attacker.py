@@ -1,8 +1,6 @@
-"""A factory in a process of its own, as root or as an ordinary user, that plants secrets everywhere and lets itself be
-attacked.
+"""A factory in a process of its own that plants secrets everywhere and lets itself be attacked.
 
-``python attacker.py JSON`` with {"uid", "home", "without", "only", "limits", "bind_root", "env"}; prints the probe's
-answers. As another user it first makes the interpreter and the package reachable for that user, wherever they lie.
+``python attacker.py JSON`` with {"home", "without", "only", "limits", "bind_home"}; prints the probe's answers.
 """
 
 from __future__ import annotations
@@ -16,22 +14,6 @@ import sys
 from pathlib import Path
 
 KEYCTL = {"x86_64": (250, 248), "aarch64": (219, 217)}
-
-
-def become(uid: int, home: str) -> None:
-    """Re-execute this program as ``uid``, with copies (binds) of all it needs in places that user can reach."""
-    from factory.sandbox.starter import user
-
-    prefix = str(Path(sys.base_prefix).resolve())
-    program = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
-    paths = [p for p in sys.path if Path(p).exists() and not Path(p).is_relative_to(prefix)]
-    user.give(home, uid)
-    places = user.show([prefix, home, str(Path(__file__).parent), *paths])
-    user.become(uid)
-    again = {**json.loads(sys.argv[1]), "uid": None, "home": places[1]}
-    interpreter = f"{places[0]}/{program.relative_to(prefix)}" if not prefix.startswith("/usr") else str(program)
-    env = {"PYTHONPATH": ":".join(places[3:]), "PYTHONDONTWRITEBYTECODE": "1", "HOME": places[1], "TMPDIR": places[1]}
-    os.execve(interpreter, [interpreter, f"{places[2]}/attacker.py", json.dumps(again)], env)
 
 
 def plant_key(text: str) -> None:
@@ -50,8 +32,6 @@ def plant_key(text: str) -> None:
 
 def main() -> None:
     given = json.loads(sys.argv[1])
-    if given.get("uid"):
-        become(given["uid"], given["home"])
     from factory.process.spawn import spawn
     from factory.sandbox.bubblewrap import Bubblewrap
     from factory.sandbox.protocol import Bind, Limits

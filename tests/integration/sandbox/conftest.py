@@ -34,17 +34,16 @@ def attack(identity: str, tmp_path: Path) -> Attack:
     def run(**given: Any) -> dict[str, tuple[bool, str]]:
         home = tmp_path / "home"
         home.mkdir(exist_ok=True)
-        uid = ORDINARY_UID if identity == "user" and os.geteuid() == 0 else None
+        here = Path(__file__).parent
+        arguments = [str(here / "attacker.py"), json.dumps({"home": str(home), **given})]
+        if identity == "user" and os.geteuid() == 0:
+            arguments = [str(here / "other_user.py"), str(ORDINARY_UID), str(home), *arguments]
         done = subprocess.run(
-            [
-                sys.executable,
-                Path(__file__).with_name("attacker.py"),
-                json.dumps({"uid": uid, "home": str(home), **given}),
-            ],
+            [sys.executable, *arguments],
             env={
                 "HOME": str(home),
                 "TMPDIR": str(tmp_path),
-                "PATH": os.environ["PATH"],
+                "PATH": "/usr/bin:/bin",
                 "PYTHONDONTWRITEBYTECODE": "1",
             },
             capture_output=True,

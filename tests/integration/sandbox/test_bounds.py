@@ -22,7 +22,7 @@ block = bytearray(b'x') * (100 << 20)
 for _ in range(8):
     if os.fork() == 0:
         break
-time.sleep(1.2)
+time.sleep(0.7)
 """
 BOMB = """
 import os, time

@@ -110,7 +110,7 @@ def test_kill_9_of_the_starter_ends_the_tree_and_frees_the_lock(folder: Path, ma
 def test_without_die_with_parent_the_tree_lives_on(folder: Path, mark: str) -> None:
     with running(Bubblewrap(without=["die-with-parent"]), stubborn(folder, mark)) as child:
         os.kill(child.pid, signal.SIGKILL)
-        assert until(lambda: not bearers(mark), LIMIT_S) is None
+        assert until(lambda: not bearers(mark), 0.7) is None
         assert len(bearers(mark)) >= 8
 
 

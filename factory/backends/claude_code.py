@@ -1,4 +1,4 @@
-"""Claude Code, headless. How it is driven, limited and judged was measured (2.1.197; docs/reference/agent-clis.md)."""
+"""Claude Code, headless: driven, limited and judged as measured with version 2.1.197."""
 
 from __future__ import annotations
 

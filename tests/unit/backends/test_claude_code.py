@@ -1,4 +1,4 @@
-"""Reading Claude Code's stream as it was measured (docs/reference/agent-clis.md)."""
+"""Reading Claude Code's stream as it was measured."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Gateway:
 
     def trouble(self, run: str) -> tuple[Cause, str] | None:
         for fact in reversed(self._control.usage(run).facts):
-            if fact.kind in CAUSES:
+            if fact.kind in CAUSES and not fact.passed:
                 return CAUSES[fact.kind], f"{fact.kind.value}: {fact.detail}"
         return None
 

@@ -15,7 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("factory.cli.demo:demo", "The whole loop on an example project, in about a minute."),
     "init": ("factory.cli.init:init", "Set up a factory for a project (a path or a git URL)."),
     "up": ("factory.cli.up:up", "Start the factory."),
-    "down": ("factory.cli.up:down", "Stop it."),
+    "down": ("factory.cli.down:down", "Stop it."),
     "status": ("factory.cli.status:status", "What runs, what waits, what it costs."),
     "doctor": ("factory.cli.doctor:doctor", "Prove that this machine and this deployment are sound."),
     "check": ("factory.cli.check:check", "Check every file of the configuration; all problems at once."),

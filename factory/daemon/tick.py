@@ -14,7 +14,7 @@ from factory.effects.perform import Ending, Outcome, Performer
 from factory.errors import Problem
 from factory.forge.values import RepoName
 from factory.forge.view import ForgeView, Key
-from factory.plan.effect import Effect, Plan
+from factory.plan.effect import Effect, MergePull, Plan
 from factory.plan.model import World
 from factory.roles.turn import decide
 
@@ -50,14 +50,17 @@ class Ticker:
     said: Callable[[str], None]
     _touched: set[Key] = field(default_factory=set)
     _told: tuple[Problem, ...] = ()
+    _world: World | None = None
 
     def tick(self, now: datetime) -> TickReport:
         """Raises ForgeError when the forge cannot be observed; what was decided before stays in the spool."""
         resumed = self.performer.resume()
-        self._note(resumed)
+        if self._world is not None:
+            self._note(resumed, self._world)
         touched = frozenset(self._touched)
         world, view = self.observer.look(now, touched)
         self._touched -= touched
+        self._world = world
         self._tell_problems()
         self.gates.current_mode = world.config.mode
         self.gates.paused_in_git = frozenset(pause.scope for pause in world.pauses)
@@ -66,14 +69,14 @@ class Ticker:
         for effect in plan.effects:
             self.said(f"{_about(effect)}: {effect.reason}")
         outcomes = self.performer.perform(plan.effects)
-        self._note(outcomes)
+        self._note(outcomes, world)
         self.board.update(world, plan, now)
         return TickReport(now, world, plan, (*resumed, *outcomes), view.requests, number, view)
 
-    def _note(self, outcomes: Sequence[Outcome]) -> None:
+    def _note(self, outcomes: Sequence[Outcome], world: World) -> None:
         """Remember what to read again: what we did may not move an item's ``updated_at``."""
         for outcome in outcomes:
-            self._touched |= touched_by(outcome, self.observer.place.project)
+            self._touched |= touched_by(outcome, world)
             if outcome.ending is not Ending.DONE:
                 self.said(f"{_about(outcome.effect)}: {outcome.ending.value}: {outcome.reason}")
 
@@ -86,19 +89,20 @@ class Ticker:
                 self.said(f"problem: {problem}")
 
 
-def touched_by(outcome: Outcome, project: RepoName) -> set[Key]:
-    """The subjects that an effect's operations changed."""
+def touched_by(outcome: Outcome, world: World) -> set[Key]:
+    """The subjects to read again: statuses, for one, do not move an item's ``updated_at``."""
     found: set[Key] = set()
     subject = outcome.effect.subject
     if subject.kind in ("issue", "pull"):
         found.add((RepoName.parse(subject.repo), int(subject.id)))
     else:
-        found.add((project, 0))
-    if any(type(operation).__name__ == "MergePull" for operation in outcome.effect.operations):
-        found.add((project, 0))
+        found.add((world.project, 0))
+        found |= {(world.project, f.pull.number) for f in world.pulls if f.pull.head_sha == subject.id}
+    if any(isinstance(operation, MergePull) for operation in outcome.effect.operations):
+        found.add((world.project, 0))
     pull = outcome.facts.get("pull", "")
     if pull.isdigit():
-        found.add((project, int(pull)))
+        found.add((world.project, int(pull)))
     return found
 
 

@@ -19,6 +19,7 @@ from factory.session.outbox import grants_json
 from factory.session.ports import GatewayUse, ModelGateway
 from factory.session.prompt import correction
 from factory.session.relay import Relay
+from factory.session.shell import SANDBOX_FAILED
 from factory.session.watch import Ended
 
 CORRECTIONS = 2
@@ -57,6 +58,9 @@ def run_agent(
         ended = _start(going, step, text, box, events, backend, use, on_checkpoint, binds)
         if ended.cause is not None:
             end.result, end.cause = StepResult(step.id, ok=False, detail=ended.detail), ended.cause
+            return end
+        if ended.returncode == SANDBOX_FAILED and not events:
+            end.result, end.cause = StepResult(step.id, ok=False, detail="the sandbox did not start"), Cause.SANDBOX
             return end
         outcome = backend.outcome(ended.returncode, events)
         seen = gateway.trouble(run)

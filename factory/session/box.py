@@ -103,5 +103,6 @@ def confinement(
         sockets=(Bind(box.socket, GATEWAY_SOCKET, writable=True),) if gateway else (),
         tmpfs={},
         limits=limits,
-        owner_paths=(box.checkout.clone, box.out) if writable else (box.out,),
+# A read-only checkout too must be readable for the sandbox's user; the bind keeps it from being written.
+        owner_paths=(box.checkout.clone, box.out),
     )

@@ -14,7 +14,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from factory.gateway.redact import Redactor
 from factory.gateway.values import Fact, FactKind, Price, RunGrant, RunUsage
 
 RUN_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,90}$")
+PASSING = (FactKind.QUOTA, FactKind.UPSTREAM)
 MAX_FACTS = 200
 MAX_DETAIL = 2_000
 LEAST_OUTPUT = 256
@@ -167,6 +168,7 @@ class Account:
                 "cached": 0 if tokens is None else tokens.cached,
                 "out": 0 if tokens is None else tokens.output,
                 "scripted": scripted,
+                "whole": answer.stop != "cut",
                 "answer": answer.text if answer.stop == "end" and not answer.calls and answer.text else None,
             }
         )
@@ -200,6 +202,8 @@ class Account:
                 self._settled_usd += line["usd"]
                 self._count(used.requests + (not reserved), line["at"], line)
                 self.answer = self.answer if line["answer"] is None else line["answer"]
+                if line["whole"]:
+                    self._facts = [replace(fact, passed=fact.kind in PASSING or fact.passed) for fact in self._facts]
             case "release":
                 if self._open.pop(line["n"], None) is not None:
                     self._count(used.requests - 1, None)

@@ -80,6 +80,7 @@ class Reader:
         self.got = Collected()
         self.error: str | None = None
         self.ended = False
+        self.only_usage = False
         self._usage: Json = {}
         self._reason: str | None = None
         self._blocks: dict[int, tuple[Json, list[str]]] = {}

@@ -152,7 +152,7 @@ class Front:
             if backend.script is not None:
                 await self._scripted(reply, account, backend, asked, held, usage)
             else:
-                await self._real(reply, account, backend, asked, held)
+                await self._real(reply, account, backend, asked, held, usage)
 
     async def _scripted(
         self, reply: Reply, account: Account, backend: Backend, asked: Asked, held: Reservation, usage: bool
@@ -189,7 +189,9 @@ class Front:
             await reply.piece(piece)
         await reply.piece(b"", more=False)
 
-    async def _real(self, reply: Reply, account: Account, backend: Backend, asked: Asked, held: Reservation) -> None:
+    async def _real(
+        self, reply: Reply, account: Account, backend: Backend, asked: Asked, held: Reservation, usage: bool
+    ) -> None:
         self._runs.count_call()
         exchange: Exchange | None = None
         settled = False
@@ -197,6 +199,8 @@ class Front:
             async with backend.upstream.call(asked, held.max_tokens) as exchange:
                 last = b""
                 async for piece in exchange.pieces():
+                    if exchange.reader.only_usage and not usage:
+                        continue
                     if not asked.stream or exchange.reader.ended:
                         last = piece
                         continue

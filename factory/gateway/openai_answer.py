@@ -68,6 +68,8 @@ class Reader:
         self.got = Collected()
         self.error: str | None = None
         self.ended = False
+        self.only_usage = False
+        """The last event was the closing usage chunk, which a caller gets only when it asked."""
         self._calls: dict[int, tuple[list[str], list[str]]] = {}
 
     def whole(self, body: Json) -> None:
@@ -81,6 +83,7 @@ class Reader:
 
     def feed(self, data: str) -> None:
         """One event's data; what does not parse is ignored."""
+        self.only_usage = False
         if data.strip() == "[DONE]":
             self.ended = True
             return
@@ -90,6 +93,7 @@ class Reader:
             return
         if not isinstance(item, dict):
             return
+        self.only_usage = item.get("choices") == [] and isinstance(item.get("usage"), dict)
         if isinstance(item.get("error"), dict):
             self.error = str(item["error"].get("message") or "error event")
         for choice in item.get("choices") or ():

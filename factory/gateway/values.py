@@ -51,6 +51,8 @@ class Fact:
     """UTC, ISO 8601."""
     retry_after_s: float | None = None
     """quota: seconds the provider asked to wait, when it said so."""
+    passed: bool = False
+    """quota, upstream: a later request of the run was answered, so this was not what ended it."""
 
 
 @dataclass(frozen=True)

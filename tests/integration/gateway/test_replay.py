@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,18 @@ def test_reload_takes_a_better_script_or_keeps_the_last_good_one(
         with pytest.raises(GatewayRefused, match=r"script\.toml:\d+"):
             replay.control.reload()
         assert session.messages("add median").json()["content"][0]["text"] == "Better."
+
+
+def test_sighup_reloads_and_says_what_it_did_not_take(replay: GatewayProcess, script: Path) -> None:
+    script.write_text("schema = 3", encoding="utf-8")
+    replay.hang_up()
+    tick = threading.Event()
+    while "kept the old configuration" not in replay.errors():
+        assert not tick.wait(0.02)
+    replay.configure([])
+    replay.hang_up()
+    while replay.control.health()["backends"]:
+        assert not tick.wait(0.02)
 
 
 def test_a_broken_script_stops_the_start_with_every_line(tmp_path: Path, script: Path) -> None:

@@ -106,8 +106,27 @@ def test_openai_streams_through_and_is_metered(gateway: GatewayProcess, httpserv
         lambda _: Response(iter(openai_sse(LAST)), content_type="text/event-stream")
     )
     with enter(gateway.control.register(grant(run="r1", backend="o"))) as session:
-        assert session.chat("hi", stream=True).content == b"".join(openai_sse(LAST))
-    assert gateway.control.usage("r1").output_tokens == 5
+        asked = session.chat("hi", stream=True, stream_options={"include_usage": True})
+        assert asked.content == b"".join(openai_sse(LAST))
+        assert '"choices":[]' not in session.chat("hi", stream=True).text, "metered, but not passed on unasked"
+    assert gateway.control.usage("r1").output_tokens == 10
+    assert json.loads(httpserver.log[-1][0].get_data())["stream_options"] == {"include_usage": True}
+
+
+def test_a_failure_that_passed_is_told_from_one_that_stands(
+    gateway: GatewayProcess, httpserver: HTTPServer, enter: Any
+) -> None:
+    good = anthropic_answer.render(LAST, model="m1", seed="s")
+    httpserver.expect_ordered_request("/v1/messages").respond_with_json({}, status=503)
+    httpserver.expect_ordered_request("/v1/messages").respond_with_json(good)
+    httpserver.expect_ordered_request("/v1/messages").respond_with_json({}, status=529)
+    with enter(gateway.control.register(grant(run="r1", backend="a"))) as session:
+        assert [session.messages("hi").status_code for _ in range(3)] == [503, 200, 529]
+    facts = gateway.control.usage("r1").facts
+    assert [(fact.kind, fact.passed) for fact in facts] == [(FactKind.UPSTREAM, True), (FactKind.QUOTA, False)]
+    gateway.kill()
+    gateway.start()
+    assert gateway.control.usage("r1").facts == facts
 
 
 @pytest.mark.parametrize(

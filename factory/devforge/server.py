@@ -1,4 +1,4 @@
-"""The forge as one ASGI application, and the process around it: two listeners, one of them the admin socket."""
+"""The forge as one ASGI application: access log, host check, fault knobs, then API, git or pages."""
 
 from __future__ import annotations
 
@@ -8,31 +8,24 @@ import functools
 import json
 import logging
 import logging.handlers
-import os
-import signal
-import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
-import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
-
-from factory.devforge import auth, moves, receive
+from factory.devforge import auth, connection, recovery
 from factory.devforge.api import dispatch
 from factory.devforge.errors import Refusal, Unauthorized
 from factory.devforge.faults import Fault, Faults
 from factory.devforge.githttp import GitAnswer, GitBackend, GitRequest
-from factory.devforge.store import pulls, repos, users
+from factory.devforge.store import repos, users
 from factory.devforge.store.access import Actor
 from factory.devforge.store.database import Store
 from factory.devforge.store.events import Event
 from factory.devforge.webhooks import Deliverer, record
-from factory.git import objects
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Any]
@@ -42,7 +35,6 @@ Pages = Callable[["Forge"], App]
 
 MAX_BODY = 32 * 1024 * 1024
 THREADS = 8
-ADMIN_SOCKET = "admin.sock"
 
 _log = logging.getLogger("factory.devforge")
 
@@ -107,7 +99,7 @@ class Forge:
             await self._route(scope, receive, reply, admin=admin, noted=noted)
         except ConnectionDropped:
             noted["status"] = 0
-            _abort(scope)
+            connection.abort(scope)
         except _Replaced as fault:
             await _send(reply, fault.code, {"Content-Type": "text/plain"}, b"a fault knob answered this\n")
         except Exception:
@@ -296,173 +288,10 @@ def _git_path(path: str) -> tuple[str, str, str] | None:
     return unquote(parts[0]), unquote(parts[1]).removesuffix(".git"), parts[2]
 
 
-# ---------------------------------------------------------------- the process
-
-
-class _Protocol(H11Protocol):
-    """uvicorn's, except that a request can reach its connection (to drop it)."""
-
-    live: dict[Any, asyncio.Transport] = {}  # noqa: RUF012 shared on purpose
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.live[transport.get_extra_info("peername")] = transport
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.live.pop(self.transport.get_extra_info("peername"), None)
-        super().connection_lost(exc)
-
-
-def _abort(scope: Scope) -> None:
-    transport = _Protocol.live.get(tuple(scope["client"] or ()))
-    if transport is not None:
-        transport.abort()
-
-
-class _Listener(uvicorn.Server):
-    """A uvicorn server that sleeps until it is told to stop, instead of waking ten times a second."""
-
-    def __init__(self, config: uvicorn.Config, stop: asyncio.Event) -> None:
-        super().__init__(config)
-        self._stop = stop
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield  # the process handles them once for both listeners
-
-    async def main_loop(self) -> None:
-        await self._stop.wait()
-
-
 def build_app(home: Path, *, root_url: str = "", hosts: frozenset[str] = frozenset(), strict: bool = True) -> Forge:
     """Open (or make) the forge in ``home`` and bring it into a consistent state. ``root_url`` stands in links."""
     store = Store(home, strict=strict)
     store.root_url = root_url.rstrip("/")
-    _find_renamed(store)
-    receive.sweep(home)
-    moves.recover(store)
-    _pull_refs(store)
+    recovery.recover(store)
     users.site_admin(store)
     return Forge(store, hosts, home / "access.log")
-
-
-def _find_renamed(store: Store) -> None:
-    """A kill in the middle of a rename leaves the folder under the other name: find it by the id inside."""
-    for repo in repos.every(store):
-        if repo.path.exists():
-            continue
-        for marker in (store.home / "repos").glob("*/*.git/factory-repo-id"):
-            if marker.read_text().strip() == str(repo.id):
-                repo.path.parent.mkdir(exist_ok=True)
-                marker.parent.rename(repo.path)
-                break
-
-
-def _pull_refs(store: Store) -> None:
-    """``refs/pull/N/head`` of open pull requests follows from their rows: set again what a kill kept from being set."""
-    for repo in repos.every(store):
-        rows = store.all(
-            "SELECT i.number, p.head_sha FROM pulls p JOIN issues i ON i.id = p.issue_id"
-            " WHERE i.repo_id = ? AND i.state = 'open'",
-            repo.id,
-        )
-        if not rows:
-            continue
-        have = objects.list_refs(repo.path, "refs/pull/")
-        for row in rows:
-            ref = pulls.pull_ref(row["number"])
-            if have.get(ref) != row["head_sha"]:
-                objects.update_ref(repo.path, ref, row["head_sha"])
-
-
-def serve(
-    home: Path,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    url: str = "",
-    allow_hosts: tuple[str, ...] = (),
-    strict: bool = True,
-    pages: Pages | None = None,
-) -> None:
-    """Run until SIGTERM or SIGINT. Prints one JSON line with address and pid as soon as requests are served.
-
-    Raises OSError when the port is taken or another forge serves this home.
-    """
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _log_to(home / "forge.log")
-    with _only_one(home):
-        listener = socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=128
-        )
-        bound = listener.getsockname()[1]
-        root = url or f"http://{f'[{host}]' if ':' in host else host}:{bound}"
-        names = {f"{name}:{bound}" for name in ("127.0.0.1", "localhost", "[::1]")} | set(allow_hosts)
-        names.add(root.partition("://")[2].partition("/")[0].lower())
-        forge = build_app(home, root_url=root, hosts=frozenset(names), strict=strict)
-        if pages is not None:
-            forge.pages = pages(forge)
-        try:
-            asyncio.run(
-                _run(forge, listener, home, {"url": root, "pid": os.getpid(), "admin": str(home / ADMIN_SOCKET)})
-            )
-        finally:
-            forge.close()
-
-
-async def _run(forge: Forge, listener: socket.socket, home: Path, facts: dict[str, Any]) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    admin = _unix_listener(home / ADMIN_SOCKET)
-    running = []
-    for sock, is_admin in ((listener, False), (admin, True)):
-        config = uvicorn.Config(
-            forge.app(admin=is_admin), http=_Protocol, ws="none", lifespan="off", log_config=None, access_log=False,
-            server_header=False, date_header=False, timeout_keep_alive=30, timeout_graceful_shutdown=3, proxy_headers=False,
-        )  # fmt: skip
-        running.append(asyncio.ensure_future(_Listener(config, stop).serve(sockets=[sock])))
-    forge.deliverer.wake()
-    # Both sockets listen already: whoever connects from now on waits at most for the loop.
-    print(json.dumps({"factory.devforge/v1": facts}), flush=True)  # noqa: T201 the starter reads this line
-    await asyncio.gather(*running)
-    with contextlib.suppress(FileNotFoundError):
-        (home / ADMIN_SOCKET).unlink()
-
-
-def _unix_listener(path: Path) -> socket.socket:
-    """The admin socket, 0600 from its first moment. A path too long for the kernel is reached through its folder."""
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        made.bind(str(path) if len(str(path)) < 100 else f"/proc/self/fd/{folder}/{path.name}")
-    finally:
-        os.umask(before)
-        os.close(folder)
-    made.listen(16)
-    return made
-
-
-@contextlib.contextmanager
-def _only_one(home: Path) -> Iterator[None]:
-    """Two processes on one home would race on refs and rows; the lock dies with its holder."""
-    import fcntl
-
-    with open(home / "forge.lock", "w") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OSError(f"another forge is running on {home}") from None
-        yield
-
-
-def _log_to(path: Path) -> None:
-    handler = logging.handlers.RotatingFileHandler(path, maxBytes=5_000_000, backupCount=2)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(logging.WARNING)

@@ -20,6 +20,15 @@ class Cgroup:
         self.path = path
         self._procs = procs
 
+    def killed_for_memory(self) -> bool:
+        """Whether the kernel ended processes in it because its memory was used up."""
+        try:
+            with open(f"{self.path}/memory.events", encoding="ascii") as source:
+                events = dict(line.split() for line in source)
+        except (OSError, ValueError):
+            return False
+        return int(events.get("oom_kill", 0)) > 0
+
     def join(self) -> None:
         """Move the calling process into it."""
         os.write(self._procs, b"0")
@@ -72,7 +81,8 @@ def _hand_down(parent: str) -> None:
 def _sweep(parent: str) -> None:
     """Remove groups whose sandbox has ended: nobody was left to do it."""
     for name in os.listdir(parent):
-        if name.startswith(_GROUP):
+        # Its starter still lives: the group may be empty only because nobody has joined yet.
+        if name.startswith(_GROUP) and not os.path.exists(f"/proc/{name.removeprefix(_GROUP)}"):
             try:
                 os.rmdir(f"{parent}/{name}")
             except OSError:

@@ -75,7 +75,7 @@ def _run() -> int:
     if pid == 0:
         _become_bubblewrap(plan, sources, writer, us, limits, own_uid, cgroup)
     os.close(writer)
-    return _supervise(pid, reader, watch)
+    return _supervise(pid, reader, watch, cgroup)
 
 
 def _become_bubblewrap(
@@ -124,7 +124,7 @@ def _memory_file(data: bytes) -> int:
     return fd
 
 
-def _supervise(pid: int, reader: int, watch: bounds.Watch) -> int:
+def _supervise(pid: int, reader: int, watch: bounds.Watch, cgroup: bounds.Cgroup | None) -> int:
     """Wait for bubblewrap; stop it when a bound is exceeded, pass a request to stop on to the first process inside."""
     said = b""
     stopped_for: str | None = None
@@ -143,6 +143,8 @@ def _supervise(pid: int, reader: int, watch: bounds.Watch) -> int:
                 os.kill(pid, signal.SIGKILL)
     with contextlib.suppress(BlockingIOError):
         said += os.read(reader, 65536)
+    if cgroup is not None and cgroup.killed_for_memory():
+        stopped_for = "its processes used more memory than allowed"
     if stopped_for:
         _say(f"stopped: {stopped_for}")
         return FAILED

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 _BUFFER = 256 * 1024
 _CHUNK = 64 * 1024
+MAX_CONNECTIONS = 256
+"""At once; further ones wait in the listener's queue instead of using up our descriptors."""
 
 
 class _Half:
@@ -37,11 +39,14 @@ class Bridge:
         """Listen at once, so that a port is there before the backend starts; raises OSError when one is taken."""
         self._selector = selectors.DefaultSelector()
         self.ports: list[int] = []
+        self._listeners: dict[socket.socket, str] = {}
+        self._open = 0
         for port, path in routes:
             listener = socket.create_server(("127.0.0.1", port), backlog=128)
             listener.setblocking(False)
             self.ports.append(listener.getsockname()[1])
-            self._selector.register(listener, selectors.EVENT_READ, path)
+            self._listeners[listener] = path
+        self._listen_for_more()
 
     def start(self) -> threading.Thread:
         """Serve in a background thread."""
@@ -57,6 +62,14 @@ class Bridge:
                     self._accept(key.fileobj, key.data)  # type: ignore[arg-type]
                 else:
                     self._move(key.data, key.fileobj, events)  # type: ignore[arg-type]
+
+    def _listen_for_more(self) -> None:
+        for listener, path in self._listeners.items():
+            waiting = listener in self._selector.get_map()
+            if self._open < MAX_CONNECTIONS and not waiting:
+                self._selector.register(listener, selectors.EVENT_READ, path)
+            elif self._open >= MAX_CONNECTIONS and waiting:
+                self._selector.unregister(listener)
 
     def _accept(self, listener: socket.socket, path: str) -> None:
         try:
@@ -78,6 +91,8 @@ class Bridge:
         pair = _Pair(near, far)
         for end in pair.sockets:
             self._selector.register(end, selectors.EVENT_READ, pair)
+        self._open += 1
+        self._listen_for_more()
 
     def _move(self, pair: _Pair, end: socket.socket, events: int) -> None:
         if end.fileno() == -1:
@@ -145,3 +160,5 @@ class Bridge:
             if end.fileno() != -1 and end in self._selector.get_map():
                 self._selector.unregister(end)
             end.close()
+        self._open -= 1
+        self._listen_for_more()

@@ -137,7 +137,18 @@ def test_ownership_is_given_without_following_links(tmp_path: Path) -> None:
     (given / "deep/file").write_text("x")
     (given / "link").symlink_to(outside)
     (given / "folder-link").symlink_to(tmp_path)
+    deep = given / "down"
+    deep.mkdir()
+    fd = os.open(deep, os.O_RDONLY)
+    for _ in range(3000):  # deeper than Python recurses and than a path may be long
+        os.mkdir("d", dir_fd=fd)
+        deeper = os.open("d", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = deeper
     user.give(str(given), 12345)
+    assert os.fstat(fd).st_uid == 12345
+    os.close(fd)
+    subprocess.run(["rm", "-rf", deep], check=True)  # pytest's own clean-up would recurse
     assert outside.stat().st_uid == tmp_path.stat().st_uid == 0
     assert [path.lstat().st_uid for path in (given, given / "deep/file", given / "link")] == [12345] * 3
 

@@ -50,6 +50,9 @@ def test_group_is_bounded_before_anybody_joins(tmp_path: Path, monkeypatch: pyte
     assert (made / "pids.max").read_text() == "5"
     assert (made / "memory.swap.max").read_text() == "0"
     assert (made / "cgroup.procs").read_text() == ""
+    assert not group.killed_for_memory()
+    (made / "memory.events").write_text("low 0\nmax 9\noom 1\noom_kill 1\n")
+    assert group.killed_for_memory()
     group.join()
     assert (made / "cgroup.procs").read_text() == "0"
 
@@ -64,9 +67,11 @@ def test_controllers_are_asked_for_where_they_are_missing(tmp_path: Path) -> Non
 
 def test_group_left_by_an_ended_sandbox_is_swept(tmp_path: Path) -> None:
     folder = hierarchy(tmp_path, "/service")
-    (folder / "factory-sandbox-123").mkdir()
+    (folder / "factory-sandbox-99999999").mkdir()
+    (folder / f"factory-sandbox-{os.getppid()}").mkdir()
     bounds.make_cgroup(1, 1, root=str(tmp_path), own="/service")
-    assert not (folder / "factory-sandbox-123").exists()
+    assert not (folder / "factory-sandbox-99999999").exists()
+    assert (folder / f"factory-sandbox-{os.getppid()}").exists()  # about to be joined
 
 
 def test_own_memory_is_seen_and_compared() -> None:

@@ -21,8 +21,11 @@ def decide(world: World, now: datetime) -> Intent | Effect | Obstacle | None:
     if not merge_gate.base_is_red(world):
         return None
     subject = names.base_subject(world)
-    mending = next((p for p in world.pulls if p.pull.state is ItemState.OPEN and names.is_base_fix(p.pull.head_ref)
-                    and names.is_ours(world, p)), None)  # fmt: skip
+    fixes = [
+        p for p in world.pulls
+        if p.pull.state is ItemState.OPEN and names.is_base_fix(p.pull.head_ref) and names.is_ours(world, p)
+    ]  # fmt: skip
+    mending = min(fixes, key=lambda p: p.pull.number, default=None)
     if mending is not None:
         return Obstacle("base-fix-open", f"#{mending.pull.number} mends the default branch", "its merge",
                         mending.pull.created_at)  # fmt: skip

@@ -64,12 +64,17 @@ def is_done(dependency: Dependency) -> bool:
 
 
 def open_pull(world: World, issue: int) -> int | None:
-    """The open pull request the factory made for this issue."""
-    for facts in world.pulls:
-        is_its = names.issue_of_branch(facts.pull.head_ref) == issue and names.is_ours(world, facts)
-        if is_its and facts.pull.state is ItemState.OPEN:
-            return facts.pull.number
-    return None
+    """The open pull request the factory made for this issue (the newest, should there be several)."""
+    return max(
+        (
+            facts.pull.number
+            for facts in world.pulls
+            if names.issue_of_branch(facts.pull.head_ref) == issue
+            and facts.pull.state is ItemState.OPEN
+            and names.is_ours(world, facts)
+        ),
+        default=None,
+    )
 
 
 def _ended(world: World, facts: IssueFacts, started: datetime) -> Obstacle | None:

@@ -101,7 +101,9 @@ class ControlApi:
 
     async def _recording(self, body: dict[str, Any]) -> dict[str, Any]:
         account = self._runs.past(body["run"])
-        return {"toml": render(account.folder / "recording.jsonl")}
+        backend = self._backends.find(account.grant.backend)
+        redact = None if backend is None else backend.upstream.redact
+        return {"toml": render(account.folder / "recording.jsonl", redact)}
 
     async def _totals(self, body: dict[str, Any]) -> dict[str, Any]:
         return {"model_calls": self._runs.calls, "live_runs": len(self._runs.live)}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from factory.gateway import anthropic_answer, openai_answer
@@ -24,6 +27,7 @@ CONNECT_S = 15.0
 TOTAL_S = 1_800.0
 """For one whole answer, however lively its stream."""
 MAX_ERROR = 100_000
+LONGEST_WAIT_S = 7 * 86_400.0
 MAX_ANSWER = 64_000_000
 
 Reader = anthropic_answer.Reader | openai_answer.Reader
@@ -241,11 +245,16 @@ def _message_in(raw: str) -> str:
 
 
 def _retry_after(response: httpx.Response) -> float | None:
+    """Seconds, from either form that HTTP allows (RFC 9110, section 10.2.3)."""
     value = response.headers.get("retry-after", "")
     try:
-        return min(max(float(value), 0.0), 7 * 86_400.0)
+        wait = float(value)
     except ValueError:
-        return None
+        try:
+            wait = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    return None if math.isnan(wait) else min(max(wait, 0.0), LONGEST_WAIT_S)
 
 
 def _kind_of(message: str) -> FactKind:

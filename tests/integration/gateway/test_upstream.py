@@ -133,6 +133,9 @@ def test_a_failure_that_passed_is_told_from_one_that_stands(
     ("status", "headers", "body", "shown", "kind", "retry"),
     [
         (429, {"retry-after": "17"}, {"error": {"message": "slow down"}}, 429, FactKind.QUOTA, 17.0),
+        (429, {"retry-after": "Wed, 01 Jan 2020 00:00:00 GMT"}, {}, 429, FactKind.QUOTA, 0.0),
+        (429, {"retry-after": "nan"}, {}, 429, FactKind.QUOTA, None),
+        (429, {"retry-after": "soon"}, {}, 429, FactKind.QUOTA, None),
         (529, {}, {"error": {"message": "overloaded"}}, 529, FactKind.QUOTA, None),
         (400, {}, {"error": {"code": "insufficient_quota", "message": "pay"}}, 429, FactKind.QUOTA, None),
         (401, {}, {"error": {"message": f"bad key {KEY}"}}, 400, FactKind.UPSTREAM, None),

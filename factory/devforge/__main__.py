@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from factory.devforge.server import serve
+from factory.devforge.listen import serve
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -248,7 +248,7 @@ async def _after(head: bytes, stream: AsyncIterator[bytes]) -> AsyncIterator[byt
 
 
 class _Body:
-    """A request's body, inflated when it comes gzipped, read in exact pieces or to its end, never more than ``limit``."""
+    """A request's body, inflated when it is gzipped, read in exact pieces or to its end, at most ``limit`` bytes."""
 
     def __init__(self, request: GitRequest, limit: int) -> None:
         self._source = request.chunks

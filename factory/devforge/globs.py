@@ -1,4 +1,4 @@
-"""Globs as gobwas reads them: ``*`` stops at a separator, ``**`` does not, ``?``, ``[a-z]``, ``[!a]``, ``{a,b}``, ``\\``."""
+"""Globs as gobwas reads them: ``*`` stops at a separator, ``**`` does not; ``?``, ``[a-z]``, ``[!a]``, ``{a,b}``."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def _register(prefix: str, scope: str, owner: Any) -> None:
         return Answer(200, _json(owner(call).one(call)))
 
     def edit_hook(call: Call) -> Answer:
-        """Without ``events`` it falls back to pushes and loses filter and authorization; the secret stays: traps, kept."""
+        """Without ``events``: pushes only, filter and authorization lost; the secret stays. Traps, kept."""
         hook = owner(call).one(call)
         config = call.json().get("config") or {}
         fields: dict[str, Any] = {

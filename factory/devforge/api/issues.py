@@ -19,8 +19,9 @@ from factory.devforge.store.issues import Issue
 from factory.devforge.store.repos import Repo
 
 _SORTS = {
-    "recentupdate": "updated DESC, i.id DESC", "leastupdate": "updated ASC, i.id ASC", "oldest": "created ASC, i.id ASC",
-    "newest": "created DESC, i.id DESC", "latest": "created DESC, i.id DESC", "mostcomment": "comments DESC, i.id DESC",
+    "recentupdate": "updated DESC, i.id DESC", "leastupdate": "updated ASC, i.id ASC",
+    "oldest": "created ASC, i.id ASC", "newest": "created DESC, i.id DESC",
+    "latest": "created DESC, i.id DESC", "mostcomment": "comments DESC, i.id DESC",
     "leastcomment": "comments ASC, i.id ASC",
 }  # fmt: skip
 
@@ -94,10 +95,8 @@ def list_issues(call: Call) -> Answer:
     ]
     # Unknown names do not filter: with none known everything is listed. A trap of Forgejo's, kept.
     for name in known:
-        found.add(
-            "EXISTS (SELECT 1 FROM issue_labels x JOIN labels l ON l.id = x.label_id WHERE x.issue_id = i.id AND l.name = ?)",
-            name,
-        )
+        worn = "SELECT 1 FROM issue_labels x JOIN labels l ON l.id = x.label_id WHERE x.issue_id = i.id AND l.name = ?"
+        found.add(f"EXISTS ({worn})", name)
     stones = [name for name in call.query("milestones").split(",") if name]
     if stones:
         marks = ", ".join("?" * len(stones))

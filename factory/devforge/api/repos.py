@@ -235,7 +235,7 @@ _FLAGS = (
 
 
 def _fields(call: Call, repo: Repo, rule: Rule) -> Rule:
-    """The rule with what the body names. ``enable_push_whitelist`` counts only beside ``enable_push`` in one request."""
+    """The rule with what the body names; ``enable_push_whitelist`` counts only beside ``enable_push``."""
     store, values = call.store, dict[str, Any]()
     for name in _FLAGS:
         if call.has(name):

@@ -101,7 +101,7 @@ def delete_comment(call: Call) -> Answer:
 
 @ROUTER.add("GET", R + "/issues/{index}/timeline", "issue")
 def get_timeline(call: Call) -> Answer:
-    """Paged first, then filtered: a page may be short, and X-Total-Count is this page's length. An empty one is null."""
+    """Paged first, then filtered: a page may be short, X-Total-Count is its length. An empty one is null."""
     repo = call.repo()
     item = call.issue(repo)
     found = timeline.of_issue(call.store, item.id, since=call.time("since"), before=call.time("before"))

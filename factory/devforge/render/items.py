@@ -176,8 +176,8 @@ def pull(store: Store, repo: Repo, found: Pull, viewer: Actor = ANYBODY) -> Json
         **{
             key: whole[key]
             for key in (
-                "user", "title", "body", "labels", "milestone", "assignee", "assignees", "state", "is_locked", "comments",
-                "created_at", "updated_at", "closed_at", "due_date", "pin_order", "html_url",
+                "user", "title", "body", "labels", "milestone", "assignee", "assignees", "state", "is_locked",
+                "comments", "created_at", "updated_at", "closed_at", "due_date", "pin_order", "html_url",
             )
         },
         "requested_reviewers": [user_id(store, r.reviewer_id) for r in shown if r.reviewer_id is not None],
@@ -185,7 +185,8 @@ def pull(store: Store, repo: Repo, found: Pull, viewer: Actor = ANYBODY) -> Json
         "draft": found.draft,
         "review_comments": int(
             store.value(
-                "SELECT count(*) FROM review_comments c JOIN reviews r ON r.id = c.review_id WHERE r.issue_id = ?", item.id
+                "SELECT count(*) FROM review_comments c JOIN reviews r ON r.id = c.review_id WHERE r.issue_id = ?",
+                item.id,
             )
         ),
         "additions": sum(change.additions for change in changed),

@@ -123,8 +123,8 @@ def of_owner(store: Store, owner_id: int | None) -> list[Hook]:
 def listening(store: Store, repo_id: int, owner_id: int) -> list[Hook]:
     """All active subscriptions that hear what happens in a repo."""
     sql = (
-        "SELECT * FROM hooks WHERE active = 1 AND (repo_id = ? OR (repo_id IS NULL AND (owner_id = ? OR owner_id IS NULL)))"
-        " ORDER BY id"
+        "SELECT * FROM hooks WHERE active = 1"
+        " AND (repo_id = ? OR (repo_id IS NULL AND (owner_id = ? OR owner_id IS NULL))) ORDER BY id"
     )
     return [_hook(row) for row in store.all(sql, repo_id, owner_id)]
 

@@ -23,7 +23,7 @@ _WIP = re.compile(r"\s*(?:WIP:|\[WIP\])", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Pull:
-    """``head_sha`` is the tip last seen; ``merge_base`` counts only once merged, ``base_sha`` is the base tip before."""
+    """``head_sha`` is the tip last seen; ``merge_base`` and ``base_sha`` (the base tip before) count once merged."""
 
     issue: Issue
     head_repo_id: int | None
@@ -223,7 +223,8 @@ def create(
                 raise Refusal(
                     409,
                     f"pull request already exists for these targets [id: {other.issue.id}, issue_id: {other.number}, "
-                    f"head_repo_id: {head_repo.id}, base_repo_id: {repo.id}, head_branch: {branch}, base_branch: {base}]",
+                    f"head_repo_id: {head_repo.id}, base_repo_id: {repo.id}, head_branch: {branch}, "
+                    f"base_branch: {base}]",
                 )
         if head_repo.id != repo.id:
             objects.copy_commits(head_repo.path, repo.path, head_sha)

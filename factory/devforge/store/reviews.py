@@ -215,8 +215,8 @@ def delete(store: Store, actor: Actor, pull: Pull, review: Review) -> None:
         store.run("DELETE FROM reviews WHERE id = ?", review.id)
         if review.official:
             row = store.one(
-                "SELECT id FROM reviews WHERE issue_id = ? AND reviewer_id = ? AND state IN ('APPROVED','REQUEST_CHANGES')"
-                " ORDER BY id DESC",
+                "SELECT id FROM reviews WHERE issue_id = ? AND reviewer_id = ?"
+                " AND state IN ('APPROVED', 'REQUEST_CHANGES') ORDER BY id DESC",
                 pull.issue.id,
                 review.reviewer_id,
             )

@@ -43,7 +43,10 @@ _FORMATS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("a Vault token", r"\bhv[sbr]\.[A-Za-z0-9_-]{24,}"),
         ("an Azure storage key", r"AccountKey=[A-Za-z0-9+/]{86}=="),
         ("a JSON web token", r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{20,}"),
-        ("a password in an address", r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@'\"<>{}$]{1,64}:[^\s/:@'\"<>{}$*]{6,128}@[^\s/@]"),
+        (
+            "a password in an address",
+            r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@'\"<>{}$]{1,64}:[^\s/:@'\"<>{}$*]{6,128}@[^\s/@]",
+        ),
     )
 )
 

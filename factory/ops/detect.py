@@ -110,9 +110,7 @@ def _unittest(names: frozenset[str], tests: list[str], source: str, venv: bool) 
     return f"{prefix}{python} -m unittest -q", f"guessed: unittest, by {tests[0]}"
 
 
-def _python_needs(
-    names: frozenset[str], project: dict[str, Any], read: Read
-) -> tuple[list[str], list[str], list[str]]:
+def _python_needs(names: frozenset[str], project: dict[str, Any], read: Read) -> tuple[list[str], list[str], list[str]]:
     """(what it needs, what its tests need besides, files that say so)."""
     table = _table(project.get("project"))
     needs = _strings(table.get("dependencies"))

@@ -1,9 +1,9 @@
-"""What a run is told, and what it leaves, as files of its own folder. The session process reads one and writes the other.
+"""What a run is told, and what it leaves, as files of its own folder: the session process reads one, writes the other.
 
 ``$FACTORY_HOME/state/runs/<run>/`` (0700): ``spec.json`` (written before the start), ``lock`` (held by the session
 process and, by inheritance, its sandbox: taking it proves the run dead), ``pid``, ``result.json`` (written last,
-fsynced, renamed), ``outbox.jsonl`` (copy, validated again by the host), ``quarantine.git``, ``log`` (what a person reads),
-``cancel`` (exists: somebody asked to stop).
+fsynced, renamed), ``outbox.jsonl`` (copy, validated again by the host), ``quarantine.git``, ``log`` (what a person
+reads), ``cancel`` (exists: somebody asked to stop).
 ``$FACTORY_HOME/cache/runs/<run>/``: the clone and the sandbox's ``in/`` and ``out/`` folders; disposable.
 """
 
@@ -43,14 +43,14 @@ class SessionSpec:
     resume: str | None = None
     """wip commit of an earlier, lost attempt of the same run lineage."""
     inputs: dict[str, str] = field(default_factory=dict)
-    """Rendered inputs: issue title and body, pull title, findings, CI log tail... Text of others, quoted by the prompt."""
+    """Rendered: issue title and body, pull title, findings, CI log tail... Text of others, quoted by the prompt."""
     trusted: bool = True
     """False: the subject's author is not trusted; its text is marked so."""
     backend: str = ""
     """Backend kind of the agent (``native``, ``claude-code``...); empty for runs without a model."""
     model: str = ""
-    environment: Environment = Environment()
-    ci: Ci = Ci()
+    environment: Environment = field(default_factory=Environment)
+    ci: Ci = field(default_factory=Ci)
     """The project's environment and CI as they were in force when the run was planned."""
 
 

@@ -23,9 +23,10 @@ from factory.git.transport import RefUpdate, Remote, push
 from factory.git.values import Signature
 from factory.ops.controlled import Authority, People, approved, authority, history
 from factory.ops.edit import Edit
+from factory.ops.proposal import change, propose, requested_by
 from factory.ops.routes import unprotected_patterns
 from factory.ops.seed import Seed, seed
-from factory.ops.writer import change, propose, requested_by, write
+from factory.ops.writer import write
 from factory.runs.append import append
 from factory.runs.journal import Entry
 from factory.testing.forge_process import ForgeProcess

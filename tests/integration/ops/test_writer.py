@@ -15,7 +15,8 @@ from factory.git.transport import RefUpdate, Remote, push
 from factory.git.values import Signature
 from factory.ops import writer
 from factory.ops.edit import CannotEdit, Edit
-from factory.ops.writer import Written, change, propose, requested_by, write
+from factory.ops.proposal import Proposal, change, propose, requested_by
+from factory.ops.writer import Written, write
 from factory.process.spawn import run as spawn
 
 MAIN = "refs/heads/main"
@@ -281,7 +282,7 @@ def test_a_broken_settings_file_can_be_repaired_but_not_broken(
     )
     push(here, remote, [RefUpdate(MAIN, broken, None)])
 
-    def ask(data: bytes) -> writer.Proposal | None:
+    def ask(data: bytes) -> Proposal | None:
         return propose(remote, here, [put("factory.toml", data)], slug="s", title="t", author=bot, requested_by="ada")
 
     worse = ask(b"a = = ")

@@ -4,7 +4,7 @@ import json
 import shlex
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factory.config.factory import load_factory
@@ -154,6 +154,7 @@ CONTENTS = st.binary(max_size=60) | st.sampled_from(
 )
 
 
+@settings(max_examples=50)
 @given(st.dictionaries(NAMES, CONTENTS, max_size=5))
 def test_whatever_a_project_holds_the_guess_is_a_valid_setting(files: dict[str, bytes]) -> None:
     from datetime import UTC, datetime

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from factory.errors import UsageError
 from factory.runs.codec import Malformed
-from factory.runs.journal import (
+from factory.runs.entry import (
     MAX_LINE,
     Entry,
     decode_entry,
@@ -18,12 +18,11 @@ from factory.runs.journal import (
     encode_entry,
     finished,
     fold,
-    host_slug,
     lost,
     ops_commit,
-    segment_path,
     started,
 )
+from factory.runs.journal import host_slug, segment_path
 from factory.runs.model import Cause, RunRecord, RunState, Subject, Usage
 
 Record = Callable[..., RunRecord]

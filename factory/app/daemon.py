@@ -13,7 +13,7 @@ from typing import Any
 from factory.app import projects
 from factory.app.deployment import Deployment
 from factory.app.opsrepo import factory_signature, mirror
-from factory.app.services import ensure_forge, ensure_gateway
+from factory.app.services import ensure_forge, ensure_gateway, running
 from factory.app.session import control_socket
 from factory.backends import backend as backend_of
 from factory.config.home import write_private
@@ -81,10 +81,11 @@ def _to_log(line: str) -> None:
 
 
 def _services(deployment: Deployment, said: Callable[[str], None]) -> None:
-    """Have forge and gateway running: one that was killed is started again."""
-    if ensure_forge(deployment.host):
+    """Have forge and gateway running: one that was killed is started again. Costs no request while both live."""
+    alive = {service.name for service in running(deployment) if service.pid is not None}
+    if "forge" not in alive and ensure_forge(deployment.host):
         said("the embedded forge was not running: started")
-    if ensure_gateway(deployment.host):
+    if "gateway" not in alive and ensure_gateway(deployment.host):
         said("the gateway was not running: started")
 
 

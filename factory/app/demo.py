@@ -46,7 +46,7 @@ class Demo:
     home: Path
     said: Callable[[str], None]
     script: Path = SCRIPT
-    poll_seconds: float = 2.0
+    poll_seconds: float = 1.0
     deployment: Deployment = field(init=False)
     project: RepoName = field(default_factory=lambda: RepoName(LOGIN, PROJECT))
     numbers: tuple[int, ...] = ()

@@ -5,6 +5,7 @@ Nothing here remembers anything of the run: the same reading can be made of any 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,7 @@ def read(forge: Forge, project: RepoName, repo: Path, base_ref: str) -> Facts:
         pulls.append(
             PullFact(
                 pull.number,
-                _issue(pull.head_ref),
+                _issue(pull.body),
                 pull.title,
                 pull.author.login,
                 pull.merged,
@@ -94,9 +95,10 @@ def _heads(repo: Path, base: str, head: str) -> tuple[str, ...]:
     return tuple(info.oid for info in reversed(objects.log(repo, head, exclude=(base,)))) if base else (head,)
 
 
-def _issue(head_ref: str) -> int | None:
-    number = head_ref.removeprefix("fix/issue-").split("-")[0]
-    return int(number) if number.isdigit() else None
+def _issue(body: str) -> int | None:
+    """The issue a pull request says it closes; its branch may be gone after the merge."""
+    told = re.search(r"(?mi)^(?:closes|fixes|resolves) #(\d+)\b", body)
+    return int(told[1]) if told else None
 
 
 def doubts(facts: Facts, repo: Path, numbers: Sequence[int]) -> tuple[str, ...]:

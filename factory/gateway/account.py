@@ -180,7 +180,7 @@ class Account:
     def note(self, kind: FactKind, detail: str, retry_after_s: float | None = None) -> None:
         """Writes a fact down, up to a bound that keeps a hostile session from filling the disk."""
         if len(self._facts) < MAX_FACTS:
-            detail = Redactor()(detail)  # it may quote what the session sent
+            detail = Redactor()(detail[: 4 * MAX_DETAIL])  # it may quote what the session sent
             fact = {
                 "kind": kind.value,
                 "detail": detail[:MAX_DETAIL],

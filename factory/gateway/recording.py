@@ -41,11 +41,11 @@ def render(path: Path, redact: Redactor | None = None) -> str:
         raise GatewayRefused("rendering a recording: this run was not registered with record") from error
     turns: dict[tuple[Any, ...], dict[str, Any]] = {}
     for n, line in enumerate(lines):
-        if (redact or Redactor()).finds(line):
+        turn = json.loads(line)
+        if (redact or Redactor()).finds(turn):
             raise GatewayRefused(
                 f"rendering a recording: turn {n} holds something that looks like a secret; not written"
             )
-        turn = json.loads(line)
         turns[tuple(turn[name] for name in Key._fields)] = turn  # a retried request is answered anew: the last counts
     document = tomlkit.document()
     document.add("schema", tomlkit.item(1))

@@ -32,7 +32,7 @@ class Transcript:
             if tokens is None
             else {"input": tokens.input + tokens.written, "cached": tokens.cached, "output": tokens.output},
         }
-        self._write(redact(json.dumps(line, ensure_ascii=False)))
+        self._write(json.dumps(redact.deep(line), ensure_ascii=False))
 
     def _write(self, line: str) -> None:
         fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -157,7 +157,7 @@ def test_a_second_gateway_on_the_same_home_is_refused(replay: GatewayProcess) ->
 def test_transcripts_are_private_and_redacted(replay: GatewayProcess, enter: Any) -> None:
     secret = "sk-ant-api03-" + "x" * 40
     with enter(replay.control.register(grant(run="r1"))) as session:
-        assert session.messages(f"median {secret}").status_code == 200
+        assert session.messages(f"median\n{secret}").status_code == 200
     path = replay.home / "gateway" / "transcripts" / "r1.jsonl"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     line = json.loads(path.read_text(encoding="utf-8"))

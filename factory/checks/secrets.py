@@ -12,8 +12,12 @@ from collections import Counter
 from collections.abc import Iterator
 
 from factory.checks.model import Change, Finding, Severity
+from factory.errors import Problem
 
 NAME = "secrets"
+
+_LOGIN = "a password in an address"
+"""Documentation is full of these: not certain."""
 
 _FORMATS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (kind, re.compile(pattern))
@@ -44,7 +48,7 @@ _FORMATS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("an Azure storage key", r"AccountKey=[A-Za-z0-9+/]{86}=="),
         ("a JSON web token", r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{20,}"),
         (
-            "a password in an address",
+            _LOGIN,
             r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@'\"<>{}$]{1,64}:[^\s/:@'\"<>{}$*]{6,128}@[^\s/@]",
         ),
     )
@@ -92,7 +96,7 @@ def kinds(line: str) -> Iterator[tuple[str, bool]]:
             match = pattern.search(text)
             if match and kind not in seen and not _documented(match.group()):
                 seen.add(kind)
-                yield kind, True
+                yield kind, kind != _LOGIN
         for match in _BESIDE_A_NAME.finditer(text):
             kind = "a secret value beside a telling name"
             if not seen and _random(match["value"]):
@@ -105,6 +109,13 @@ def find_secrets(text: str) -> tuple[tuple[int, str], ...]:
     return tuple(
         (number, kind) for number, line in enumerate(text.split("\n"), 1) for kind, certain in kinds(line) if certain
     )
+
+
+def guard(path: str, data: bytes) -> tuple[Problem, ...]:
+    """``ops.edit.Guard``: no certain secret is written to the ops repo, whoever asks."""
+    text = data.decode("utf-8", "replace")
+    hint = "take it out; if it was real, revoke it"
+    return tuple(Problem(path, line, f"looks like it holds {kind}", hint) for line, kind in find_secrets(text))
 
 
 def _pieces(line: str) -> Iterator[str]:

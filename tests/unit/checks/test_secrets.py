@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factory.checks.model import Change, FileChange, Severity
-from factory.checks.secrets import entropy, find_secrets, kinds, scan
+from factory.checks.secrets import entropy, find_secrets, guard, kinds, scan
 
 Touched = Callable[..., FileChange]
 Changed = Callable[..., Change]
@@ -47,7 +47,6 @@ CERTAIN = [
     "hvs." + drawn(30),
     "AccountKey=" + drawn(86) + "==",
     "eyJ" + drawn(20) + ".eyJ" + drawn(30) + "." + drawn(40),
-    "postgres://app:" + drawn(16) + "@db.internal/shop",
     "https://hooks.slack.com/services/T" + drawn(8, UPPER) + "/B" + drawn(8, UPPER) + "/" + drawn(24),
 ]
 
@@ -75,6 +74,7 @@ def test_known_formats_block_and_are_never_shown(secret: str, around: str, touch
         f'"accessKey": "{drawn(24)}"',
         f"token => '{drawn(30)}'",
         f'set_token("{drawn(32)}")',
+        f"postgres://app:{drawn(16)}@db.internal/shop",
     ],
 )
 def test_a_random_value_beside_a_telling_name_is_a_persons_to_judge(
@@ -126,6 +126,14 @@ def test_a_name_can_hold_one_and_is_not_repeated(touched: Touched, changed: Chan
 def test_texts_can_be_asked_too() -> None:
     assert find_secrets(f"fine\n{CERTAIN[8]}\n") == ((2, "a GitHub token"),)
     assert find_secrets("password = " + drawn(30)) == (), "only what is certain"
+
+
+def test_nothing_certain_is_written_to_the_ops_repo() -> None:
+    secret = CERTAIN[8]
+    (problem,) = guard("knowledge/x.md", f"learned\n{secret}\n".encode())
+    assert (problem.path, problem.line) == ("knowledge/x.md", 2)
+    assert secret not in str(problem)
+    assert guard("knowledge/x.md", b"postgres://user:somepassword@host.internal/x \xff") == ()
 
 
 def test_a_secret_deep_in_a_very_long_line_is_found() -> None:

@@ -20,6 +20,8 @@ MOST_PAGES = 2000
 """Where a list that never ends is given up (100,000 rows)."""
 PAGE = 50
 """Forgejo's default ``MAX_RESPONSE_ITEMS``; larger limits are clamped silently."""
+DEFAULT_PAGE = 30
+"""Forgejo's default page where no ``limit`` is sent."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from factory.errors import ForgeRefused, NotFound
 from factory.forge import decode
-from factory.forge.calls import Calls, at
+from factory.forge.calls import DEFAULT_PAGE, MOST_PAGES, Calls, at
 from factory.forge.values import Comment, Dependency, Issue, Label, Pull, RepoName, TimelineEvent
 
 
@@ -147,8 +147,19 @@ class IssueCalls(Calls):
 
     def timeline(self, repo: RepoName, number: int) -> list[TimelineEvent]:
         # Without `page` Forgejo returns the whole timeline; its paging loses rows (it filters after cutting pages).
-        rows = self.get(at(repo, "issues", number, "timeline"), doing=f"reading the timeline of {repo}#{number}")
-        return [decode.timeline_event(row) for row in decode.records(rows)]
+        doing = f"reading the timeline of {repo}#{number}"
+        path = at(repo, "issues", number, "timeline")
+        rows = {decode.number(row, "id"): row for row in decode.records(self.get(path, doing=doing))}
+        page, empty = 2, 0 if len(rows) >= DEFAULT_PAGE else 2
+        # A server that cuts it all the same (Gitea) is found out by its second page; empty pages may lie between.
+        while empty < 2 and page <= MOST_PAGES:
+            more = decode.records(self.get(path, doing=doing, query={"page": page, "limit": DEFAULT_PAGE}))
+            new = {decode.number(row, "id"): row for row in more if decode.number(row, "id") not in rows}
+            if page == 2 and not new and more:
+                break
+            rows |= new
+            page, empty = page + 1, 0 if new else empty + 1
+        return [decode.timeline_event(row) for row in rows.values()]
 
     def labels(self, repo: RepoName) -> list[Label]:
         rows = self.pages(at(repo, "labels"), doing=f"listing the labels of {repo}")

@@ -108,7 +108,14 @@ def test_a_token_in_the_query_is_no_way_in_on_the_embedded_forge(site) -> None:
     assert site.call("GET", "/user", who=None, token=None, access_token=token).status_code == 401
 
 
-UNKNOWN = ["/nope", "/repos", "/repos/{repo}/nope", "/repos/{repo}/issues/1/nope", "/repos/{repo}/pulls/1/nope/2", "/users"]
+UNKNOWN = [
+    "/nope",
+    "/repos",
+    "/repos/{repo}/nope",
+    "/repos/{repo}/issues/1/nope",
+    "/repos/{repo}/pulls/1/nope/2",
+    "/users",
+]
 
 
 @pytest.mark.parametrize("path", UNKNOWN)
@@ -146,7 +153,9 @@ def test_a_404_has_message_url_and_errors(site, private) -> None:
     assert body.get("errors") is None or isinstance(body["errors"], list)
 
 
-@pytest.mark.parametrize("path", ["", "/issues", "/pulls", "/labels", "/branches", "/contents", "/collaborators", "/hooks"])
+@pytest.mark.parametrize(
+    "path", ["", "/issues", "/pulls", "/labels", "/branches", "/contents", "/collaborators", "/hooks"]
+)
 def test_an_invisible_repo_is_404(site, private, path: str) -> None:
     assert site.call("GET", f"/repos/{private}{path}", who="outsider").status_code == 404
     assert site.call("GET", f"/repos/{private}{path}", who=None).status_code in (401, 404)
@@ -313,7 +322,15 @@ def test_all_issues_are_listed_once(site, full) -> None:
     assert numbers == list(range(1, 61))
 
 
-@pytest.mark.parametrize("path", ["/repos/{repo}/issues", "/repos/issues/search", "/repos/{repo}/issues/1/timeline", "/repos/{repo}/issues/1/comments"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/repos/{repo}/issues",
+        "/repos/issues/search",
+        "/repos/{repo}/issues/1/timeline",
+        "/repos/{repo}/issues/1/comments",
+    ],
+)
 @pytest.mark.parametrize("key", ["since", "before"])
 def test_a_bad_time_is_422(site, full, path: str, key: str) -> None:
     assert site.call("GET", path.format(repo=full), **{key: "yesterday"}).status_code == 422
@@ -384,7 +401,9 @@ def test_the_search_sorts(site, full, sort: str, reverse: bool) -> None:
 def test_the_search_shows_what_the_snapshot_needs(site, mixed) -> None:
     answer = site.call("GET", "/repos/issues/search", owner=mixed.owner, state="all", limit=50)
     rows = {row["number"]: row for row in answer.json() if row["repository"]["full_name"] == str(mixed)}
-    assert {"number", "title", "body", "user", "labels", "state", "updated_at", "comments", "pull_request"} <= rows[1].keys()
+    assert {"number", "title", "body", "user", "labels", "state", "updated_at", "comments", "pull_request"} <= rows[
+        1
+    ].keys()
     assert rows[1]["pull_request"] is None
     assert rows[3]["pull_request"]["merged"] is False
     assert {"id", "name", "owner", "full_name"} <= rows[3]["repository"].keys()

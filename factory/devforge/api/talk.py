@@ -101,13 +101,16 @@ def delete_comment(call: Call) -> Answer:
 
 @ROUTER.add("GET", R + "/issues/{index}/timeline", "issue")
 def get_timeline(call: Call) -> Answer:
-    """Paged first, then filtered: a page may be short, X-Total-Count is its length. An empty one is null."""
+    """Paged first, then filtered: a page may be short, X-Total-Count is its length. An empty one is null.
+
+    Paged only when ``page`` is sent; otherwise the whole (Forgejo's ``FindComments``).
+    """
     repo = call.repo()
     item = call.issue(repo)
     found = timeline.of_issue(call.store, item.id, since=call.time("since"), before=call.time("before"))
     page = [
         items.timeline_entry(call.store, repo, item, entry, call.actor)
-        for entry in call.cut(found)
+        for entry in (call.cut(found) if call.query("page") not in ("", "0") else found)
         if entry.kind != "code" and _visible(call, entry)
     ]
     return Answer(200, page or NULL, call.total(len(page)))

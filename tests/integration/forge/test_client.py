@@ -472,6 +472,23 @@ def test_more_statuses_than_a_page_are_all_read_newest_first(httpserver: HTTPSer
     assert len(client.statuses(REPO, SHA)) == 70
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_timeline_is_whole_even_where_it_is_cut_into_lossy_pages(
+    httpserver: HTTPServer, client: ForgejoClient, whole: bool
+) -> None:
+    rows = [{"id": n, "type": "comment", "body": str(n)} for n in range(100)]
+
+    def page(request: Request) -> Response:
+        at = int(request.args.get("page", "0"))
+        found = rows if whole and not at else rows[max(at - 1, 0) * 30 : max(at, 1) * 30]
+        kept = [row for row in found if not whole or not at] if at != 3 or whole else None  # a page lost to filtering
+        return Response(json.dumps(kept or found if whole else kept), content_type="application/json")
+
+    httpserver.expect_request(f"{R}/issues/1/timeline").respond_with_handler(page)
+    found = [event.id for event in client.timeline(REPO, 1)]
+    assert found == ([*range(100)] if whole else [*range(60), *range(90, 100)])
+
+
 # the search
 
 

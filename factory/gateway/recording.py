@@ -36,7 +36,7 @@ def keep(path: Path, key: Key, answer: Answer) -> None:
 def render(path: Path, redact: Redactor | None = None) -> str:
     """The recording as TOML. Raises ``GatewayRefused`` when there is none, or when it holds something like a secret."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_bytes().splitlines()
     except OSError as error:
         raise GatewayRefused("rendering a recording: this run was not registered with record") from error
     turns: dict[tuple[Any, ...], dict[str, Any]] = {}

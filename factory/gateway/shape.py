@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from factory.gateway.dialogue import Json, Refused
+
+MAX_DEPTH = 100
+"""Levels of lists and objects; a conversation with a tool's schema has about 15."""
 
 
 def parse(raw: bytes) -> Json:
@@ -22,7 +26,18 @@ def parse(raw: bytes) -> Json:
         raise Refused("the request is nested too deeply") from error
     except ValueError as error:
         raise Refused(f"the request is not JSON: {str(error)[:200]}") from error
-    return obj(value, "request")
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [item for one in level for item in _inside(one)]
+        if not level:
+            return obj(value, "request")
+    raise Refused("the request is nested too deeply")
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def only(value: Json, allowed: frozenset[str], where: str) -> None:

@@ -49,10 +49,11 @@ def test_configuration_says_all_that_is_wrong(tmp_path: Path) -> None:
         b'{"a": "\\ud800"}',
         b"\xff\xfe",
         b"[" * 100_000,
+        b'{"a":' * 200 + b"1" + b"}" * 200,
         b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
         b'{"a": ' + b"9" * 10_000 + b"}",
     ],
-    ids=range(11),
+    ids=range(12),
 )
 def test_untrusted_json_is_refused_not_crashed_on(raw: bytes) -> None:
     with pytest.raises(Refused):
@@ -86,7 +87,7 @@ def test_redaction_takes_no_time_worth_stealing(piece: str) -> None:
 def test_a_recording_replays(tmp_path: Path) -> None:
     raw, key = tmp_path / "r.jsonl", Key("dev", "implement", "a", 1, 0, 0)
     said = Answer(
-        'x\n"""\n\\', (Call("run", {"command": "ls 'a' \"b\"", "n": 1, "no": None}),), Tokens(5, 1, 2, 3), "tools"
+        'x\n"""\n\\\u2028', (Call("run", {"command": "ls 'a' \"b\"", "n": 1, "no": None}),), Tokens(5, 1, 2, 3), "tools"
     )
     keep(raw, key, Answer("earlier try", (), Tokens(), "end"))
     keep(raw, key, said)

@@ -49,6 +49,7 @@ class Outside:
     seen: dict[int, tuple[object, str, datetime]] = field(default_factory=dict)
     """Issue -> newest start label, digest and ``updated_at`` when it was first seen."""
     started: list[str] = field(default_factory=list)
+    ops_files: dict[str, str | None] = field(default_factory=dict)
 
     @property
     def now(self) -> datetime:
@@ -111,8 +112,13 @@ class StageLauncher:
 
 
 class StageOps:
+    def __init__(self, outside: Outside) -> None:
+        self._o = outside
+
     def write(self, files: Mapping[str, str | None], message: str) -> str | None:
-        return None
+        changed = {path: text for path, text in files.items() if self._o.ops_files.get(path) != text}
+        self._o.ops_files.update(changed)
+        return builders.sha(message) if changed else None
 
 
 class StageGates:
@@ -126,6 +132,19 @@ class StageGates:
         return next((p.scope for p in self._o.pauses if p.scope in scopes), None)
 
 
+def stage_ports(o: Outside, wrap: Callable[[Forge], Forge] = lambda forge: forge) -> Ports:
+    """All ports bound to the outside."""
+    return Ports(
+        forge=lambda account: wrap(o.forge.as_user(account)),
+        records=StageRecords(o),
+        branches=StageBranches(o),
+        launcher=StageLauncher(o),
+        ops=StageOps(o),
+        gates=StageGates(o),
+        now=lambda: o.now,
+    )
+
+
 @dataclass
 class Stage:
     """One daemon's life: made anew after a kill."""
@@ -133,20 +152,16 @@ class Stage:
     outside: Outside
     play: Play
     hook: Callable[[str], None] = lambda point: None
+    wrap: Callable[[Forge], Forge] = lambda forge: forge
+    """What stands between the performer and the forge: a test's faults."""
     plans: list[Plan] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         o = self.outside
 
-        def forge(account: str) -> Forge:
-            return o.forge.as_user(account)
-
         self.spool = Spool(o.folder)
-        ports = Ports(
-            forge, StageRecords(o), StageBranches(o), StageLauncher(o), StageOps(), StageGates(o), lambda: o.now
-        )
-        self.performer = Performer(ports, self.spool, Markers(b"k" * 32), self.hook)
+        self.performer = Performer(stage_ports(o, self.wrap), self.spool, Markers(b"k" * 32), self.hook)
         self.problems = self.performer.load()
 
     def tick(self, seconds: float = 5) -> Plan:

@@ -1,4 +1,4 @@
-"""``factory demo``: sets a whole factory up in a home of its own, files three issues, watches, and checks what came of it."""
+"""``factory demo``: a whole factory in a home of its own, three issues, a live view, and a check of what came of it."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from factory.git import objects
 from factory.git.objects import init_bare
 from factory.git.transport import fetch
 from factory.git.values import Signature
-from factory.ops.edit import Edit, whole
+from factory.ops.edit import whole
 from factory.ops.writer import write
 
 REFS = ("+refs/heads/*:refs/heads/*", "+refs/factory/*:refs/factory/*")

@@ -1,4 +1,4 @@
-"""Pausing and resuming: the local file first (it works at once and without a forge), then its mirror in the ops repo."""
+"""Pausing and resuming: the local file first (at once, also without a forge), then its mirror in the ops repo."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pause_scope(deployment: Deployment, scope: str, reason: str, now: datetime) 
 
 
 def resume_scope(deployment: Deployment, scope: str) -> bool:
-    """Lift the pause here and in the ops repo. Raises ForgeError when the ops repo cannot be told: it would pause on."""
+    """Lift the pause here and in the ops repo. Raises ForgeError when the ops repo cannot be told."""
     was = pauses.lift(deployment.state / "pauses", _checked(scope))
     for _, ops in deployment.projects():
         was = ops_edit(deployment, ops, {f"pauses/{scope}.toml": None}, f"Resume {scope}") is not None or was

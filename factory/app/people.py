@@ -1,4 +1,4 @@
-"""Acting for a person who sits at the embedded forge's own machine: a token for the moment, never stored, taken back after."""
+"""Acting for a person at the embedded forge's own machine: a token for the moment, never stored, taken back."""
 
 from __future__ import annotations
 

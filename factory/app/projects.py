@@ -1,4 +1,4 @@
-"""What a host remembers of each project it serves: the seed commit that `init` pushed, our accounts' ids, the people."""
+"""What a host remembers of each project it serves: the seed commit that `init` pushed, and our accounts' ids."""
 
 from __future__ import annotations
 

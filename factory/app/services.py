@@ -1,4 +1,4 @@
-"""The background processes of a deployment: the embedded forge, the gateway, the daemon. Each found again or started."""
+"""The background processes of a deployment: embedded forge, gateway, daemon. Each is found again or started."""
 
 from __future__ import annotations
 

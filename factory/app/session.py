@@ -53,7 +53,7 @@ class Gateway:
                 round=round,
                 max_cost_usd=max_cost_usd,
                 max_turns=max_turns,
-            )  # fmt: skip
+            )
         )
         return GatewayUse(made.token, made.socket)
 

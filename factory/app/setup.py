@@ -1,4 +1,7 @@
-"""Setting a project up: accounts, repos, seeds, rules. Every step looks first, so an interrupted one is completed by running it again."""
+"""Setting a project up: accounts, repos, seeds, rules.
+
+Every step looks first, so an interrupted set-up is completed by running it again.
+"""
 
 from __future__ import annotations
 
@@ -166,8 +169,10 @@ def set_up(request: Request, *, now: datetime, said: Callable[[str], None], dry_
         first = plan_setup(observe(admin, wanted.without_protections(), tokens=good), wanted.without_protections())
         if dry_run:
             rules = [str(s) for s in plan_setup(observe(admin, wanted, tokens=good), wanted)]
-            return Done(project, ops, host.forge_url, request.mode or Mode.SUGGEST, tuple(rules), request.login, None, ci,
-                        environment, reasons)  # fmt: skip
+            mode = request.mode or Mode.SUGGEST
+            return Done(
+                project, ops, host.forge_url, mode, tuple(rules), request.login, None, ci, environment, reasons
+            )
 
         def keep(kind: str, login: str, secret: str) -> None:
             if kind == "token":

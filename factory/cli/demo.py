@@ -37,7 +37,7 @@ def demo(keep: bool, home: Path | None, script: Path | None, as_json: bool) -> N
         run.close(keep=keep)
         if keep and not finished:
             say(
-                f"kept for a look: FACTORY_HOME={where} factory status   stop it with: FACTORY_HOME={where} factory down"
+                f"kept for a look: FACTORY_HOME={where} factory status   stop it: FACTORY_HOME={where} factory down"
             )
     emit("demo", facts, as_json=as_json, text=lambda told: _text(told, keep))
 
@@ -60,7 +60,8 @@ def _text(told: dict[str, Any], keep: bool) -> str:
     ]
     if keep:
         lines += [
-            f"look:     {told['forge']['url']}/{told['project']['repo']}   dashboard: {told['forge']['url']}/{told['ops']['repo']}",
+            f"look:     {told['forge']['url']}/{told['project']['repo']}",
+            f"          {told['forge']['url']}/{told['ops']['repo']} is the dashboard",
             f"sign in:  {told['login']} / {told['password']}",
             f"stop:     FACTORY_HOME={told['home']} factory down",
         ]

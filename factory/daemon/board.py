@@ -85,7 +85,7 @@ def facts_of(
                 _url(forge_url, run.subject),
                 run.started_at,
                 log_url(world, run.run),
-            )  # fmt: skip
+            )
             for run in world.runs
             if not run.state.is_terminal
         ),
@@ -141,7 +141,7 @@ def _needs(world: World, plan: Plan, forge_url: str) -> tuple[NeedsYou, ...]:
                 _since(world, skip),
                 skip.clears,
                 skip.reason,
-            ),  # fmt: skip
+            ),
         )
     for issue in (f.issue for f in world.issues):
         stuck = issue.labels & {BLOCKED, UNDERSPECIFIED}
@@ -203,7 +203,7 @@ def _merged(world: World, base: str) -> tuple[Merged, ...]:
                 scripted=any(r.usage.scripted for r in runs),
                 issue=issue,
                 issue_url=f"{base}/issues/{issue}" if issue is not None else "",
-            )  # fmt: skip
+            )
         )
     return tuple(sorted(rows, key=lambda row: row.merged_at, reverse=True))
 

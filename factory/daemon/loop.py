@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from factory.daemon.meter import Cost, Meter
@@ -59,7 +59,7 @@ class Loop:
     trouble: str = ""
     _started: datetime | None = None
     _failures: int = 0
-    last_beat: Beat = field(default_factory=lambda: Beat(datetime.min, 0, None, ""))
+    last_beat: Beat = field(default_factory=lambda: Beat(datetime.min.replace(tzinfo=UTC), 0, None, ""))
 
     def run(self) -> None:
         """Until asked to stop. A tick in progress is finished first."""

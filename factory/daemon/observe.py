@@ -10,7 +10,7 @@ from pathlib import Path
 from factory.config.model import AgentEntry, FactoryConfig, HostConfig
 from factory.daemon.executor import LocalExecutor
 from factory.daemon.journal_view import JournalView
-from factory.daemon.pauses import local, parse, stricter
+from factory.daemon.pauses import local, stricter
 from factory.daemon.rules import Rules
 from factory.daemon.sightings import Sightings
 from factory.forge.protocol import Forge

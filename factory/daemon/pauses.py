@@ -1,5 +1,6 @@
-"""Pauses: a local file stops at once and survives a lost forge; ``pauses/`` in the ops repo mirrors it. The stricter holds.
+"""Pauses: a local file stops at once and survives a lost forge; ``pauses/`` in the ops repo mirrors it.
 
+The stricter holds.
 An unreadable pause means paused: nobody writes one by accident.
 """
 

@@ -14,8 +14,9 @@ from factory.effects.perform import Ending, Outcome, Performer
 from factory.errors import Problem
 from factory.forge.values import RepoName
 from factory.forge.view import ForgeView, Key
-from factory.plan.effect import Effect, MergePull, Plan
+from factory.plan.effect import Effect, Plan
 from factory.plan.model import World
+from factory.plan.operations import MergePull
 from factory.roles.turn import decide
 
 

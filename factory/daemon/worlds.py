@@ -1,7 +1,7 @@
 """The last distinct Worlds, content-addressed and compressed, so that any recent tick can be decided again.
 
-``worlds/<sha256>.json.zz`` holds one World; ``ticks.jsonl`` one line per tick: number, time, digest of the World, digest
-of the Plan. An idle tick adds only such a line.
+``worlds/<sha256>.json.zz`` holds one World; ``ticks.jsonl`` one line per tick: its number, time, and the digests
+of World and Plan. An idle tick adds only such a line.
 """
 
 from __future__ import annotations

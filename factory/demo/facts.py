@@ -81,7 +81,7 @@ def read(forge: Forge, project: RepoName, repo: Path, base_ref: str) -> Facts:
                 pull.merge_commit,
                 reviews,
                 statuses,
-            )  # fmt: skip
+            )
         )
     issues = forge.issues(project, state="all")
     tip = objects.read_ref(repo, f"refs/heads/{base_ref}") or ""

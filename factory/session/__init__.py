@@ -1,1 +1,1 @@
-"""One sandboxed backend process: clone, prompt, argv, outbox, checkpoint, events. ``inside/`` is what runs in the sandbox."""
+"""One sandboxed backend process: clone, prompt, argv, outbox, checkpoint, events. ``inside/`` runs in the sandbox."""

@@ -102,7 +102,7 @@ def _start(
             run=spec.run,
             model=spec.model,
             token=use.token,
-            gateway_port=boxes.GATEWAY_PORT,
+            gateway_port=boxes.GATEWAY.port,
             prompt_path=f"{boxes.IN}/prompt.md",
             system="",
             may_edit=step.writes,
@@ -123,7 +123,7 @@ def _start(
         env=launch.env,
         home_files=launch.home_files,
         cwd=boxes.WORK,
-        gateway=True,
+        doors=(boxes.GATEWAY,),
         work=(box.checkout.ref, box.checkout.base) if commits else None,
         checkpoint_s=CHECKPOINT_S,
         grants=grants_json(formula.grants),
@@ -143,14 +143,14 @@ def _start(
                 going.log.line(shown)
         return None
 
-    with Relay(box.socket, use.socket):
+    with Relay(box.socket(boxes.GATEWAY), use.socket):
         return start(
             going,
             boxes.confinement(
                 box,
                 python=going.ports.sandbox.python(),
                 writable=step.writes,
-                gateway=True,
+                doors=(boxes.GATEWAY,),
                 binds=(*going.ports.tool_mounts, *tools, *binds),
             ),
             on_line=on_line,

@@ -10,13 +10,27 @@ from pathlib import Path
 from factory.sandbox.protocol import HOME, Bind, Confinement, Limits
 from factory.session.checkout import OBJECTS_INSIDE, Checkout
 
-GATEWAY_PORT = 8790
-GATEWAY_SOCKET = "/run/factory/gateway.sock"
 IN = "/run/factory/in"
 OUT = "/run/factory/out"
 WORK = "/work"
-__all__ = ["GATEWAY_PORT", "HOME", "IN", "OUT", "WORK", "Box", "confinement", "make", "tell"]
 LIMITS = Limits(memory_bytes=4 << 30, pids=512, file_bytes=2 << 30)
+__all__ = ["EGRESS", "GATEWAY", "HOME", "IN", "OUT", "WORK", "Box", "Door", "confinement", "make", "tell"]
+
+
+@dataclass(frozen=True)
+class Door:
+    """A loopback port inside that leads to one Unix socket of the host."""
+
+    name: str
+    port: int
+
+    @property
+    def inside(self) -> str:
+        return f"/run/factory/{self.name}.sock"
+
+
+GATEWAY = Door("gateway", 8790)
+EGRESS = Door("egress", 8791)
 
 
 @dataclass(frozen=True)
@@ -34,17 +48,19 @@ class Box:
     def out(self) -> Path:
         return self.root / "out"
 
-    @property
-    def socket(self) -> Path:
-        return self.root / "gateway.sock"
+    def socket(self, door: Door) -> Path:
+        """The host's end of a door."""
+        return self.root / f"{door.name}.sock"
 
 
 def make(root: Path, checkout: Checkout, pyz: Path) -> Box:
     """Create the folders. ``root`` must be new: nothing of an earlier start is ever reused."""
     box = Box(root, checkout)
-    box.inside.mkdir(parents=True, mode=0o755)
-    box.out.mkdir(mode=0o755)
-    (box.inside / "inside.pyz").write_bytes(pyz.read_bytes())
+    for folder in (box.inside, box.out):
+        folder.mkdir(parents=True)
+        # The sandbox's user is another one, whatever our umask; only this run's folder above keeps others out.
+        folder.chmod(0o755)
+    _readable(box.inside / "inside.pyz", pyz.read_bytes())
     return box
 
 
@@ -56,7 +72,7 @@ def tell(
     env: Mapping[str, str],
     home_files: Mapping[str, str],
     cwd: str,
-    gateway: bool,
+    doors: Sequence[Door],
     work: tuple[str, str] | None,
     checkpoint_s: float,
     grants: Mapping[str, object],
@@ -69,14 +85,19 @@ def tell(
         "env": dict(env),
         "cwd": cwd,
         "home_files": dict(home_files),
-        "bridges": [{"port": GATEWAY_PORT, "socket": GATEWAY_SOCKET}] if gateway else [],
+        "bridges": [{"port": door.port, "socket": door.inside} for door in doors],
         "work": None if work is None else {"ref": work[0], "base": work[1]},
         "checkpoint_s": checkpoint_s,
     }
-    (box.inside / "spec.json").write_text(json.dumps(spec), encoding="utf-8")
-    (box.inside / "grants.json").write_text(json.dumps(grants), encoding="utf-8")
+    _readable(box.inside / "spec.json", json.dumps(spec).encode())
+    _readable(box.inside / "grants.json", json.dumps(grants).encode())
     if prompt is not None:
-        (box.inside / "prompt.md").write_text(prompt, encoding="utf-8")
+        _readable(box.inside / "prompt.md", prompt.encode())
+
+
+def _readable(file: Path, data: bytes) -> None:
+    file.write_bytes(data)
+    file.chmod(0o644)
 
 
 def confinement(
@@ -84,11 +105,11 @@ def confinement(
     *,
     python: str,
     writable: bool,
-    gateway: bool,
+    doors: Sequence[Door],
     binds: Sequence[Bind] = (),
     limits: Limits = LIMITS,
 ) -> Confinement:
-    """The sandbox around it. A read-only checkout is bound read-only and stays the host's."""
+    """The sandbox around it, with ``doors`` as its only ways out."""
     return Confinement(
         argv=(python, "-I", "-S", f"{IN}/inside.pyz", "boot"),
         env={},
@@ -100,9 +121,9 @@ def confinement(
             Bind(box.out, OUT, writable=True),
             *binds,
         ),
-        sockets=(Bind(box.socket, GATEWAY_SOCKET, writable=True),) if gateway else (),
+        sockets=tuple(Bind(box.socket(door), door.inside, writable=True) for door in doors),
         tmpfs={},
         limits=limits,
-# A read-only checkout too must be readable for the sandbox's user; the bind keeps it from being written.
+        # A read-only checkout too must be readable for the sandbox's user; the bind keeps it from being written.
         owner_paths=(box.checkout.clone, box.out),
     )

@@ -67,7 +67,9 @@ def binds(wanted: Need | None, going: Going, clone: Callable[[Path, str], Checko
             going.log.line(f"setting up the environment {wanted.key[:12]} from {wanted.commit[:12]}")
             checkout = clone(going.folders.cache / "setup", wanted.commit)
             commands = "set -e\n" + "\n".join(spec.environment.setup)
-            result, cause = run_shell(going, "environment", ("sh", "-c", commands), checkout=checkout)
+            result, cause = run_shell(
+                going, "environment", ("sh", "-c", commands), checkout=checkout, egress=spec.environment.egress
+            )
             if cause is not None or not result.ok:
                 raise SetupFailed(f"setting up the project's environment: {result.detail}", cause or Cause.GATE)
             folder.mkdir(mode=0o755)

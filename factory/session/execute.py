@@ -1,6 +1,6 @@
 """One run's session, from what it was told to what it left. The only writer of its run folder.
 
-It never raises for what can go wrong in a run: every ending is a :class:`SessionResult` with a cause of the closed list.
+It never raises for what can go wrong in a run: every ending is a :class:`SessionResult`, its cause of the closed list.
 """
 
 from __future__ import annotations

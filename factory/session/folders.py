@@ -1,4 +1,4 @@
-"""Where one run keeps what: ``state/runs/<run>`` is durable until settled, ``cache/runs/<run>`` disposable at any time."""
+"""Where one run keeps what: ``state/runs/<run>`` is durable until settled, ``cache/runs/<run>`` disposable."""
 
 from __future__ import annotations
 

@@ -21,9 +21,11 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color:#1b1f24;background:#fff}"
+    "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem}"
+    "body{color:#1b1f24;background:#fff}"
     "pre{background:#0f1419;color:#d6dde6;padding:1rem;overflow:auto;border-radius:6px;font-size:14px}"
-    "table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #d8dee4}"
+    "table{border-collapse:collapse;width:100%}"
+    "td,th{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #d8dee4}"
     "@media(prefers-color-scheme:dark){body{color:#d6dde6;background:#14181d}td,th{border-color:#30363d}a{color:#79b8ff}}"
 )
 MAX_LOG = 2_000_000
@@ -45,8 +47,9 @@ def build(
 
     def index(_: Request) -> Response:
         rows = "".join(
-            f"<tr><td><a href='/runs/{escape(str(r['run']))}/log'>{escape(str(r['run']))}</a></td><td>{escape(str(r['formula']))}"
-            f"</td><td>{escape(str(r['subject']))}</td><td>{escape(str(r['state']))}</td></tr>"
+            f"<tr><td><a href='/runs/{escape(str(r['run']))}/log'>{escape(str(r['run']))}</a></td>"
+            + "".join(f"<td>{escape(str(r[key]))}</td>" for key in ("formula", "subject", "state"))
+            + "</tr>"
             for r in runs()
         )
         return _page(
@@ -93,7 +96,7 @@ def build(
 
 
 def _page(title: str, body: str, status: int = 200) -> HTMLResponse:
-    head = f"<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
+    head = "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
     return HTMLResponse(
         f"{head}<title>{escape(title)} · factory</title><style>{STYLE}</style><h1>{escape(title)}</h1>{body}</html>",
         status,

@@ -2,10 +2,10 @@
 
 What stands on ``main`` is not enough, because whoever can push there would steer the factory. A change of a
 controlled path counts when it came by a merged pull request that a person listed *in the version in force before it*
-approved at exactly its head, and the merge holds exactly that content (DESIGN section 6, security-rules.md; later the
-ledger's TRUST entries say it). The first version is the seed that ``init`` made and whose commit the host keeps.
-Anything else is reported, and the last version that counts stays in force. So it does when an approved factory.toml is
-not valid.
+approved at exactly its head, and the merge, computed again, holds exactly that (DESIGN section 6, security-rules.md;
+later the ledger's TRUST entries say it). The first version is the seed that ``init`` made and whose commit the host
+keeps. Anything else is reported, and the last version that counts stays in force. So it does when an approved
+factory.toml is not valid.
 """
 
 from __future__ import annotations
@@ -53,6 +53,9 @@ class Approved:
     """Of head and the main it was merged into: the reviewer saw the difference from there."""
     blobs: Mapping[str, str | None] = field(default_factory=dict)
     """Controlled path -> ``<mode>:<blob id>`` at ``head``."""
+    remerged: Mapping[str, str | None] = field(default_factory=dict)
+    """The same in the merge of head and main as we compute it ourselves: differs where main moved the file meanwhile.
+    Empty where they conflict."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +111,7 @@ def authority(
             if reason is not None:
                 problems.append(_problem(commit, reason, trusted))
             for touch in commit.touched:
-                seen = reason is None and pull is not None and (touch.path not in tainted or pull.merge_base in clean)
-                if seen:
+                if reason is None and pull is not None and (touch.path not in tainted or _shows(pull, touch, clean)):
                     tainted.pop(touch.path, None)
                 else:
                     tainted.setdefault(touch.path, touch.old)
@@ -135,7 +137,7 @@ def _unexplained(
         return "no merged pull request brought it"
     if len(commit.parents) > 1 and commit.parents[1] != pull.head:
         return f"it merges something else than the head of pull request #{pull.number}"
-    wrong = [touch.path for touch in commit.touched if pull.blobs.get(touch.path) != touch.new]
+    wrong = [touch.path for touch in commit.touched if not _brings(pull, touch)]
     if wrong:
         return f"{wrong[0]} is not what pull request #{pull.number} holds at its head"
     listed = _lower(people.approvers | people.admins) - bots - {pull.author.lower()}
@@ -145,6 +147,17 @@ def _unexplained(
     if _needs_admin(commit, people, new_people) and not given & (_lower(people.admins) - bots - {pull.author.lower()}):
         return f"pull request #{pull.number} changes who approves, or the policy: that takes an admin's approval"
     return None
+
+
+def _brings(pull: Approved, touch: Touch) -> bool:
+    """Whether the merge left the path as the approved head has it, or as merging that head with main must leave it."""
+    missing = object()
+    return touch.new in (pull.blobs.get(touch.path, missing), pull.remerged.get(touch.path, missing))
+
+
+def _shows(pull: Approved, touch: Touch, clean: set[str]) -> bool:
+    """Whether the reviewer saw all that this path differs in from the version in force."""
+    return pull.merge_base in clean and touch.path in pull.blobs and pull.blobs[touch.path] == touch.new
 
 
 def _needs_admin(commit: MainCommit, people: People, new_people: People | None) -> bool:
@@ -217,7 +230,10 @@ def approved(mirror: Path, pull: Pull, reviews: Iterable[Review], commit: MainCo
     not in the mirror. Raises GitFailed."""
     if not pull.merged or pull.merge_commit != commit.oid or not objects.exists(mirror, pull.head_sha):
         return None
-    base = objects.merge_base(mirror, pull.head_sha, commit.parents[0]) if commit.parents else None
+    if not commit.parents:
+        return None
+    base = objects.merge_base(mirror, pull.head_sha, commit.parents[0])
+    tree = objects.merge_commits(mirror, commit.parents[0], pull.head_sha).tree
     return Approved(
         number=pull.number,
         merge_commit=commit.oid,
@@ -226,6 +242,7 @@ def approved(mirror: Path, pull: Pull, reviews: Iterable[Review], commit: MainCo
         approvals=approvals(reviews, pull.head_sha),
         merge_base=base or "",
         blobs={touch.path: _blob(mirror, pull.head_sha, touch.path) for touch in commit.touched},
+        remerged={touch.path: _blob(mirror, tree, touch.path) for touch in commit.touched} if tree else {},
     )
 
 

@@ -27,6 +27,9 @@ from factory.process.lock import hold
 ATTEMPTS = 40
 """Pushes of one change before it gives up. Writers of one host queue on a lock, so only other hosts are met here."""
 
+TRAILER = "Factory-Write"
+RECENT = 300
+"""Commits of main that are searched for a key: more than many days of the ops repo."""
 LOCK = "factory-writer.lock"
 """In the mirror: writers of one host queue here, because meeting at the remote costs a push each."""
 LOCK_WAIT_S = 120.0
@@ -60,13 +63,16 @@ def write(
     author: Signature,
     branch: str = "main",
     guard: Guard | None = None,
+    key: str = "",
     attempts: int = ATTEMPTS,
     wait: Wait = short_wait,
 ) -> Written:
     """Apply edits of direct routes to the remote's branch, one single-parent commit; no commit when nothing changes.
 
     ``mirror`` is a bare repo of this host that holds (some of) the remote's objects; its ``refs/heads/<branch>`` is
-    brought up to date. Raises PolicyDenied (an edit of a person's path), Conflict (the tip kept moving), ForgeError."""
+    brought up to date. With ``key`` the write happens once: where one of the last commits carries that key already (a
+    try whose answer was lost), that commit is returned and nothing is written.
+    Raises PolicyDenied (an edit of a person's path), Conflict (the tip kept moving), ForgeError."""
     for edit in edits:
         if route(edit.path) is not Route.DIRECT:
             raise PolicyDenied(
@@ -76,12 +82,15 @@ def write(
     ref = f"refs/heads/{branch}"
     # Two hosts that make the same edit in the same second would make the same commit, and both would believe theirs
     # landed: the second line of two equal ones would be lost.
-    text = with_trailer(message, "Factory-Write", secrets.token_hex(6))
+    text = with_trailer(message, TRAILER, key or secrets.token_hex(6))
     with hold(mirror / LOCK, timeout_s=LOCK_WAIT_S):
         tip, fresh = objects.read_ref(mirror, ref), False
         for attempt in range(1, attempts + 1):
             if tip is None and not fresh:
                 tip, fresh = refresh(remote, mirror, ref), True
+            earlier = _written_before(mirror, tip, key)
+            if earlier is not None:
+                return Written(earlier, (), (), attempt)
             applied = applied_at(mirror, tip, edits, guard)
             if not applied.changes:
                 if fresh:
@@ -140,6 +149,15 @@ def refresh(remote: Remote, mirror: Path, ref: str) -> str | None:
             continue
         return objects.read_ref(mirror, ref)
     return None
+
+
+def _written_before(mirror: Path, tip: str | None, key: str) -> str | None:
+    """The commit among the last ones that carries this key."""
+    if not key or tip is None:
+        return None
+    line = f"{TRAILER}: {one_line(key, 100)}"
+    recent = objects.log(mirror, tip, first_parent=True, limit=RECENT)
+    return next((info.oid for info in recent if line in info.message.splitlines()), None)
 
 
 def _remember(mirror: Path, ref: str, commit: str, old: str | None) -> None:

@@ -217,6 +217,25 @@ def test_an_undone_push_and_an_approved_change_work_again(ops: Ops) -> None:
     assert good != ops.settings()
 
 
+def test_two_changes_of_one_file_approved_side_by_side_both_count(ops: Ops) -> None:
+    mode = ops.commit(ops.root, ops.settings(suggest="merge"))
+    text = (objects.read_file(ops.path, ops.root, "factory.toml") or b"").replace(b"dev_slots = 1", b"dev_slots = 3")
+    slots = ops.commit(ops.root, {"factory.toml": text})
+    ops.merge(mode)
+    second = ops.merge(slots)
+    assert ops.ask() == Authority(second, second)
+    config = load_factory(objects.read_file(ops.path, second, "factory.toml") or b"")
+    assert (config.mode, config.dev_slots) == (Mode.MERGE, 3)
+
+
+def test_a_side_by_side_change_does_not_carry_a_push_along(ops: Ops) -> None:
+    head = ops.commit(ops.root, ops.settings(suggest="merge"))
+    text = (objects.read_file(ops.path, ops.root, "factory.toml") or b"").replace(b"dev_slots = 1", b"dev_slots = 3")
+    ops.push({"factory.toml": text})
+    ops.merge(head)
+    assert ops.ask().commit == ops.root
+
+
 def test_an_approved_mistake_can_be_repaired(ops: Ops) -> None:
     ops.merge(ops.commit(ops.root, {"factory.toml": b"mode = "}))
     answer = ops.ask()

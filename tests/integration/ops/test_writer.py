@@ -143,6 +143,25 @@ def test_equal_edits_of_two_hosts_are_two_commits(
         assert objects.read_file(origin, MAIN, path) == expected
 
 
+def test_a_write_with_a_key_happens_once(remote: Remote, origin: Path, mirror: Mirror, bot: Signature) -> None:
+    """The push landed and its answer was lost: the spool tries again, from a mirror that does not know of it."""
+    one, two = mirror("h1"), mirror("h2")
+    write(remote, one, [put("diary/d.md", b"")], message="m", author=bot)
+    write(remote, two, [put("diary/d.md", b"x")], message="m", author=bot)
+
+    def log(host: Path, key: str) -> Written:
+        return write(remote, host, [append("diary/d.md", b"line\n")], message="Log", author=bot, key=key)
+
+    first = log(one, "r1.3")
+    assert first.changed == ("diary/d.md",)
+    assert log(two, "r1.3").commit == first.commit
+    assert log(one, "r1.3").commit == first.commit
+    assert objects.read_file(origin, MAIN, "diary/d.md") == b"xline\n"
+    assert log(two, "r1.30").commit != first.commit
+    assert log(two, "").commit != log(two, "").commit
+    assert objects.read_file(origin, MAIN, "diary/d.md") == b"xline\nline\nline\nline\n"
+
+
 def test_it_gives_up_after_its_attempts(remote: Remote, mirror: Mirror, bot: Signature) -> None:
     here, other = mirror("h1"), mirror("h2")
     write(remote, here, [put("knowledge/x.md", b"")], message="m", author=bot)

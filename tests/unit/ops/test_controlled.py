@@ -133,6 +133,16 @@ def test_a_change_seen_from_the_version_in_force_clears() -> None:
     assert ask(chain, [pull("m", whole, base=ROOT)]) == Authority("m", "m")
 
 
+def test_a_clean_merge_with_what_main_got_meanwhile_counts_where_main_was_clean() -> None:
+    first, second = settings("v0", "v1"), settings("v1", "v12")
+    late = replace(pull("n", settings("v0", "v2")), remerged={"factory.toml": "v12"})
+    chain = [merged("m", ROOT, first), merged("n", "m", second)]
+    assert ask(chain, [pull("m", first), late]) == Authority("n", "n")
+    assert ask([commit("bad", ROOT, first), merged("n", "bad", second)], [late]).commit == ROOT
+    other = replace(late, remerged={"factory.toml": "something else"})
+    assert ask(chain, [pull("m", first), other]).commit == "m"
+
+
 def test_an_approved_change_waits_for_the_pushed_one_to_be_undone() -> None:
     other = Touch("formulas/dev.toml", "f0", "f1")
     chain = [commit("bad", ROOT, CHANGE), merged("m", "bad", other), commit("undo", "m", settings("v1", "v0"))]

@@ -25,6 +25,7 @@ MAX_COMMAND_BYTES = 1024 * 1024
 MAX_PACK = 2 * 1024**3
 TIMEOUT = 600.0
 """Seconds one git process may take."""
+PUSHES_PER_TIDYING = 200
 PROCESSES = 8
 """How many run at a time; further requests wait."""
 
@@ -69,6 +70,8 @@ class GitBackend:
         self._store = store
         self._in_thread = in_thread
         self._slots: asyncio.Semaphore | None = None
+        self._pushes: dict[int, int] = {}
+        self._tidying: asyncio.Future[None] | None = None
         self._git = shutil.which("git") or "git"
         self._env = {
             "PATH": f"{Path(self._git).parent}:/usr/bin:/bin",
@@ -182,10 +185,35 @@ class GitBackend:
                 quarantine = await self._in_thread(receive.open_quarantine, repo.path)
                 unpacked = await self._unpack(quarantine, body)
             finished = await self._in_thread(receive.finish, self._store, actor, repo, push, quarantine, unpacked)
+            self._tidy_sometimes(repo)
             return GitAnswer(200, kind, finished)
         finally:
             if quarantine is not None:
                 await self._in_thread(receive.close_quarantine, quarantine)
+
+    def _tidy_sometimes(self, repo: Repo) -> None:
+        """Every so many pushes let git pack what lies about; it decides itself whether there is enough."""
+        self._pushes[repo.id] = self._pushes.get(repo.id, 0) + 1
+        if self._pushes[repo.id] % PUSHES_PER_TIDYING == 0 and self._tidying is None:
+            self._tidying = asyncio.ensure_future(self._tidy(repo))
+
+    async def _tidy(self, repo: Repo) -> None:
+        # Unreachable objects stay for two weeks: nothing that a request is just writing can be lost.
+        options = [
+            "-c",
+            "gc.auto=1000",
+            "-c",
+            "gc.autoDetach=false",
+            f"--git-dir={repo.path}",
+            "gc",
+            "--auto",
+            "--quiet",
+        ]
+        try:
+            async for _ in self._run(options, b""):
+                pass
+        finally:
+            self._tidying = None
 
     async def _unpack(self, quarantine: Path, body: _Body) -> str:
         """Put the pack's objects into the quarantine, all checked; '' or what git said against them."""

@@ -37,6 +37,7 @@ def serve(
 
     Raises OSError when the port is taken or another forge serves this home.
     """
+    os.umask(0o077)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     _log_to(home / "forge.log")
     with _only_one(home):

@@ -17,7 +17,8 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from factory.devforge import auth, connection, recovery
-from factory.devforge.api import dispatch
+from factory.devforge.access_log import AccessLog
+from factory.devforge.api import dispatch, misc
 from factory.devforge.errors import Refusal, Unauthorized
 from factory.devforge.faults import Fault, Faults
 from factory.devforge.githttp import GitAnswer, GitBackend, GitRequest
@@ -51,7 +52,7 @@ class Forge:
         self.pages: App | None = None
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="forge")
         self.git = GitBackend(store, self.in_thread)
-        self._access = open(access_log, "ab", buffering=0)  # noqa: SIM115 lives as long as the process
+        self._access = AccessLog(access_log)
         store.listener = self._on_event
         store.wake_deliverer = self.deliverer.wake
 
@@ -117,7 +118,7 @@ class Forge:
                 "ms": dispatch.milliseconds(began),
                 "user": noted["user"],
             }
-            self._access.write(json.dumps(line).encode() + b"\n")
+            self._access.write(line)
 
     async def _route(self, scope: Scope, receive: Receive, send: Send, *, admin: bool, noted: dict[str, Any]) -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -126,6 +127,10 @@ class Forge:
             return
         path: str = scope["raw_path"].decode("latin-1").partition("?")[0]
         method: str = scope["method"]
+        if not admin and _foreign(headers, self.allowed_hosts):
+            # A browser that once logged in to git remembers Basic: no other site may make it use that.
+            await _send(send, 403, {"Content-Type": "text/plain"}, b"requests from other sites are refused\n")
+            return
         after: list[Fault] = []
         if self.faults and not (admin and path == "/_faults"):
             after = await self._misbehave(method, path, send)
@@ -133,6 +138,9 @@ class Forge:
             send = _mute
         if path.startswith(dispatch.PREFIX + "/"):
             await self._api(path[len(dispatch.PREFIX) :], scope, headers, receive, send, admin=admin, noted=noted)
+        elif path == "/api/forgejo/v1/version":
+            body = json.dumps({"version": misc.VERSION}).encode()
+            await _send(send, 200, {"Content-Type": "application/json"}, body)
         elif path == "/_faults" and admin:
             await self._set_faults(method, receive, send)
         elif (parts := _git_path(path)) is not None:
@@ -229,6 +237,14 @@ class _Replaced(Exception):
     def __init__(self, code: int) -> None:
         super().__init__(code)
         self.code = code
+
+
+def _foreign(headers: dict[str, str], hosts: set[str]) -> bool:
+    """Whether a browser says that another site's page made this request (beyond following a link)."""
+    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        return headers.get("sec-fetch-mode") != "navigate" or headers.get("sec-fetch-dest") != "document"
+    origin = headers.get("origin", "")
+    return bool(origin) and origin.partition("://")[2].lower() not in hosts
 
 
 async def _mute(_message: MutableMapping[str, Any]) -> None:

@@ -25,19 +25,24 @@ from factory.git import objects
 from factory.git.values import ZERO
 
 TIMEOUT = 5.0
+KEPT = 2000
+"""How many finished deliveries stay in the log."""
 _REVIEW_WORDS = {"APPROVED": "approved", "REQUEST_CHANGES": "rejected", "COMMENT": "comment"}
 
 
 def record(store: Store, event: Event) -> bool:
     """Write one delivery per subscription that wants the event, in the event's own transaction."""
     repo = repos.by_id(store, event.repo_id)
-    wanted = [h for h in hooks.listening(store, repo.id, repo.owner_id) if h.wants(event.name) and _branch_ok(h, event)]
+    header, kind = _names(event)
+    wanted = [h for h in hooks.listening(store, repo.id, repo.owner_id) if h.wants(kind) and _branch_ok(h, event)]
     if not wanted:
         return False
-    header, kind = _names(event)
-    body = json.dumps(payload(store, repo, event), separators=(",", ":"))
+    body = payload(store, repo, event)
     for hook in wanted:
-        insert(store, hook, header, kind, body)
+        told = body
+        if hook.type == "gitea" and event.name in ("create", "delete"):
+            told = {**body, "ref": body["ref"].split("/", 2)[2]}  # Gitea's kind names the branch, not the ref
+        insert(store, hook, header, kind, json.dumps(told, separators=(",", ":")))
     return True
 
 
@@ -186,7 +191,9 @@ class Deliverer:
         if not list(self._fault("lose_webhook")):
             for _ in range(2 if list(self._fault("duplicate_delivery")) else 1):
                 status, answer = send(hook, row["event"], row["event_type"], row["uuid"], row["payload"])
-        store.update("deliveries", delivery_id, finished=store.now(), status=status, answer=answer[:2000])
+        with store.tx():
+            store.update("deliveries", delivery_id, finished=store.now(), status=status, answer=answer[:2000])
+            store.run("DELETE FROM deliveries WHERE id < ? AND finished IS NOT NULL", delivery_id - KEPT)
 
 
 def send(hook: Hook, event: str, kind: str, delivery: str, body: str) -> tuple[int, str]:

@@ -7,7 +7,7 @@ import re
 from email.utils import formatdate
 from typing import Any
 
-from factory.devforge import contents, merge
+from factory.devforge import contents, merge, patches
 from factory.devforge.api.call import Answer, Call, created
 from factory.devforge.api.repos import R, decode_base64
 from factory.devforge.api.router import ROUTER
@@ -207,7 +207,10 @@ def git_commit(call: Call) -> Answer:
     wanted, _, kind = call.params["sha"].partition(".")
     if kind in ("diff", "patch"):
         info = objects.commit_info(repo.path, _commit(call, repo, wanted))
-        text = objects.diff_text(repo.path, info.parents[0] if info.parents else objects.EMPTY_TREE, info.oid, MAX_BLOB)
+        base = info.parents[0] if info.parents else objects.EMPTY_TREE
+        text = objects.diff_text(repo.path, base, info.oid, MAX_BLOB)
+        if kind == "patch":
+            text = patches.mailbox(repo.path, [info], MAX_BLOB)
         return Answer(200, text.encode(), {"Content-Type": "text/plain; charset=utf-8"}, raw=True)
     info = objects.commit_info(repo.path, _commit(call, repo, call.params["sha"]))
     return Answer(

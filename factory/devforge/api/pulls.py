@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from factory.devforge import merge
+from factory.devforge import merge, patches
 from factory.devforge.api.call import Answer, Call, created, nothing
 from factory.devforge.api.issues import edit_common
 from factory.devforge.api.repos import R
@@ -17,6 +17,7 @@ from factory.devforge.store.access import Mode
 from factory.devforge.store.pulls import Pull
 from factory.devforge.store.repos import Repo
 from factory.git import objects
+from factory.git.values import CommitInfo
 
 _SORTS = {"oldest": "i.id ASC", "recentupdate": "i.updated DESC, i.id DESC", "leastupdate": "i.updated ASC, i.id ASC"}
 MAX_DIFF = 20_000_000
@@ -27,6 +28,8 @@ MAX_DIFF = 20_000_000
 def list_pulls(call: Call) -> Answer:
     """Of all states unless one is asked for. ``labels`` are ids, any of which suffices."""
     store, repo = call.store, call.repo()
+    if repo.empty:
+        raise not_found("Git Repository is empty.")
     access.need(store, call.actor, repo, Mode.READ, "pulls")
     where, args = ["i.repo_id = ?", "i.is_pull = 1"], [repo.id]
     if call.query("state", "all") in ("open", "closed"):
@@ -77,8 +80,11 @@ def get_pull(call: Call) -> Answer:
     number, _, kind = call.params["index"].partition(".")
     if kind in ("diff", "patch"):
         call.params = {**call.params, "index": number}
-        base, head = pulls.span(repo, call.pull(repo))
-        text = objects.diff_text(repo.path, base, head, MAX_DIFF)
+        pull = call.pull(repo)
+        if kind == "patch":
+            text = patches.mailbox(repo.path, _commits(repo, pull), MAX_DIFF)
+        else:
+            text = objects.diff_text(repo.path, *pulls.span(repo, pull), MAX_DIFF)
         return Answer(200, text.encode(), {"Content-Type": "text/plain; charset=utf-8"}, raw=True)
     return Answer(200, items.pull(call.store, repo, call.pull(repo), call.actor))
 
@@ -130,11 +136,16 @@ def files(call: Call) -> Answer:
 def commits(call: Call) -> Answer:
     repo = call.repo()
     pull = call.pull(repo)
-    base = pull.merge_base if pull.merged else pulls.base_tip(repo, pull)
-    found = objects.log(repo.path, pull.head_sha, exclude=[base] if base else [])
+    found = _commits(repo, pull)
     with_files, stat = call.flag("files", True), True
     page = [render.commit(call.store, repo, info, files=with_files, stat=stat) for info in call.cut(found)]
     return Answer(200, page, _heavy(call, len(found)))
+
+
+def _commits(repo: Repo, pull: Pull) -> list[CommitInfo]:
+    """What the pull request adds, newest first."""
+    base = pull.merge_base if pull.merged else pulls.base_tip(repo, pull)
+    return objects.log(repo.path, pull.head_sha, exclude=[base] if base else [])
 
 
 def _heavy(call: Call, count: int) -> dict[str, str]:

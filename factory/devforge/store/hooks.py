@@ -21,10 +21,9 @@ _GROUPS = {
         "pull_request_review_request",
     ),
     "pull_request_only": ("pull_request",),
-    "pull_request_review": ("pull_request_review",),
-    "pull_request_review_approved": ("pull_request_review",),
-    "pull_request_review_rejected": ("pull_request_review",),
-    "pull_request_review_comment": ("pull_request_review",),
+    "pull_request_review": (
+        "pull_request_review_approved", "pull_request_review_rejected", "pull_request_review_comment",
+    ),
 }  # fmt: skip
 
 
@@ -47,6 +46,7 @@ class Hook:
     updated: int
 
     def wants(self, event: str) -> bool:
+        """``event`` is the word of X-Forgejo-Event-Type."""
         return any(event in _GROUPS.get(word, (word,)) for word in self.events)
 
 

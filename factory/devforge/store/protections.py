@@ -168,10 +168,11 @@ def may_push(store: Store, rule: Rule, repo: Repo, user: User) -> bool:
 
 
 def may_merge(store: Store, rule: Rule | None, repo: Repo, user: User) -> bool:
-    """Merging a pull request into a branch under ``rule``; the list binds admins too."""
-    if rule is None or not rule.enable_merge_whitelist:
-        return access.user_mode(store, user, repo) >= Mode.WRITE
-    return _listed(store, user, rule.merge_users, rule.merge_teams)
+    """Merging a pull request into a branch under ``rule``: code writers, and the list binds admins too. Somebody on the
+    list who lost the right to write is refused here already, by Forgejo only in its hook."""
+    if access.user_mode(store, user, repo) < Mode.WRITE:
+        return False
+    return rule is None or not rule.enable_merge_whitelist or _listed(store, user, rule.merge_users, rule.merge_teams)
 
 
 def is_official(store: Store, rule: Rule | None, repo: Repo, user: User) -> bool:

@@ -101,11 +101,11 @@ def test_a_wrong_password_is_401(site) -> None:
     assert site.call("GET", "/user", who=None, basic=(site.account("founder"), "wrong-password")).status_code == 401
 
 
-def test_a_token_in_the_query_is_no_way_in_on_the_embedded_forge(site) -> None:
-    if site.name != "embedded":
-        pytest.skip("Forgejo 15 still accepts it")
+def test_a_token_in_the_query_is_no_way_in(site) -> None:
     token = site.tokens[site.account("founder")]
-    assert site.call("GET", "/user", who=None, token=None, access_token=token).status_code == 401
+    answer = site.call("GET", "/user", who=None, token=None, access_token=token)
+    # Stricter than Forgejo 15, which still accepts it: what stands in an address ends up in logs.
+    assert answer.status_code == (401 if site.name == "embedded" else 200)
 
 
 UNKNOWN = [
@@ -273,7 +273,8 @@ def full(site):
 
 @pytest.mark.parametrize(
     ("query", "rows"),
-    [({}, 30), ({"limit": 5}, 5), ({"limit": 50}, 50), ({"limit": 1000}, 50), ({"limit": 0}, 30), ({"page": 2, "limit": 50}, 10),
+    [({}, 30), ({"limit": 5}, 5), ({"limit": 50}, 50), ({"limit": 1000}, 50), ({"limit": 0}, 30),
+     ({"page": 2, "limit": 50}, 10),
      ({"page": 3, "limit": 50}, 0), ({"page": 99}, 0)],
 )  # fmt: skip
 def test_pages_are_clamped(site, full, query: dict, rows: int) -> None:
@@ -383,7 +384,8 @@ def test_the_pull_list_filters(site, mixed, query: dict, numbers: set[int]) -> N
 
 @pytest.mark.parametrize(
     ("query", "numbers"),
-    [({"state": "all"}, {1, 2, 3}), ({}, {1, 3}), ({"state": "all", "type": "pulls"}, {3}), ({"state": "all", "type": "issues"}, {1, 2}),
+    [({"state": "all"}, {1, 2, 3}), ({}, {1, 3}), ({"state": "all", "type": "pulls"}, {3}),
+     ({"state": "all", "type": "issues"}, {1, 2}),
      ({"state": "all", "type": "both"}, {1, 2, 3})],
 )  # fmt: skip
 def test_the_search_across_repos(site, mixed, query: dict, numbers: set[int]) -> None:

@@ -1,0 +1,368 @@
+"""The set-up on a real forge: done once, done again, put right, attacked."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from factory.config.model import DEFAULT_ACCOUNTS
+from factory.errors import ForgeRefused
+from factory.forge.client import ForgejoClient
+from factory.forge.setup import (
+    ActionsOff,
+    CreateAccount,
+    Credentials,
+    MintToken,
+    Propose,
+    Protect,
+    SetCollaborator,
+    Unprotect,
+    apply,
+    observe,
+    plan_setup,
+    working_tokens,
+)
+from factory.forge.values import BranchProtection, Label, RepoName, ReviewState
+from factory.forge.wanted import Wanted, wanted_setup
+from factory.ops.routes import unprotected_patterns
+
+BRANCHES = ("main", "auto", "ledger", "journal")
+
+
+@dataclass
+class Done:
+    wanted: Wanted
+    project: RepoName
+    ops: RepoName
+    credentials: Credentials
+    kept: dict[str, str]
+    accounts: dict[str, str]
+    clients: dict[str, ForgejoClient] = field(default_factory=dict)
+
+    def login(self, duty: str) -> str:
+        return self.accounts[duty]
+
+
+def seed(site, repo: RepoName, who: str) -> None:
+    """Commits and branches before anything is protected, as the owner."""
+    auth = {"token": who}
+    content = b64encode(b"seed\n").decode()
+    for path in ("README.md", "factory.toml"):
+        made = site.call(
+            "POST", f"/repos/{repo}/contents/{path}", {"content": content, "message": "Seed", "branch": "main"}, **auth
+        )
+        assert made.status_code == 201, made.text
+    for branch in BRANCHES[1:]:
+        made = site.call("POST", f"/repos/{repo}/branches", {"new_branch_name": branch, "old_ref_name": "main"}, **auth)
+        assert made.status_code == 201, made.text
+
+
+@pytest.fixture(scope="module")
+def done(site) -> Iterator[Done]:
+    """A whole set-up: people and bots, two repos, rules, tokens."""
+    mark = site.suffix or "-s"
+    owner, accounts = f"owner{mark}", {duty: f"{login}{mark}" for duty, login in DEFAULT_ACCOUNTS.items()}
+    project, ops = RepoName(owner, "tally"), RepoName(owner, "tally-ops")
+    wanted = wanted_setup(
+        project,
+        ops,
+        accounts=accounts,
+        approvers=[owner],
+        direct_patterns=unprotected_patterns(),
+        labels=[Label(0, "backlog", "0e8a16", "may be worked on")],
+        new_people=[owner],
+        contexts=["factory/ci"],
+        protect=True,
+    )
+    kept: dict[str, str] = {}
+    first = wanted.without_protections()
+
+    def keep(kind: str, login: str, text: str) -> None:
+        kept[f"{kind}:{login}"] = text
+
+    credentials = apply(site.admin, plan_setup(observe(site.admin, first), first), keep=keep)
+    with ForgejoClient(site.url, basic=(owner, credentials.passwords[owner])) as own:
+        token = own.create_token(owner, name="seed", scopes=("write:repository", "write:issue"), as_admin=False)
+    kept["owner"] = token
+    seed(site, ops, token)
+    seed(site, project, token)
+    apply(site.admin, plan_setup(observe(site.admin, wanted, tokens=credentials.tokens), wanted))
+    made = Done(wanted, project, ops, credentials, kept, accounts)
+    yield made
+    for client in made.clients.values():
+        client.close()
+
+
+def client(site, done: Done, duty: str) -> ForgejoClient:
+    if duty not in done.clients:
+        done.clients[duty] = ForgejoClient(site.url, done.credentials.tokens[done.login(duty)])
+    return done.clients[duty]
+
+
+def test_a_second_run_has_nothing_to_do(site, done: Done) -> None:
+    assert plan_setup(observe(site.admin, done.wanted, tokens=done.credentials.tokens), done.wanted) == ()
+
+
+def test_every_secret_was_handed_over_as_it_was_made(done: Done) -> None:
+    assert {f"token:{login}": token for login, token in done.credentials.tokens.items()}.items() <= done.kept.items()
+    assert set(done.credentials.tokens) == set(done.accounts.values())
+    assert list(done.credentials.passwords) == [done.project.owner]
+    assert all(token not in repr(done.credentials) for token in done.credentials.tokens.values())
+
+
+def test_kept_tokens_are_checked(site, done: Done) -> None:
+    some = dict(list(done.credentials.tokens.items())[:3])
+    assert working_tokens(site.url, {**some, "stale": "0" * 40}, done.ops) == frozenset(some)
+
+
+def test_bots_have_no_password_anybody_knows(site, done: Done) -> None:
+    assert not any(kind.startswith("password") and done.project.owner not in kind for kind in done.kept)
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_the_rules_are_in_force_on_the_ops_repo(site, done: Done, branch: str) -> None:
+    rules = {rule.rule_name: rule for rule in site.admin.protections(done.ops)}
+    want = {rule.rule_name: rule for rule in done.wanted.repos[1].protections}
+    assert rules == want
+    assert f"{branch[:-1]}[{branch[-1]}]" in rules
+
+
+def test_actions_are_off(site, done: Done) -> None:
+    assert site.admin.repo(done.ops).has_actions is False
+
+
+# what each account can and cannot do
+
+ATTEMPTS = [
+    # duty, method, path, body, allowed
+    ("factory", "POST", "/repos/{project}/statuses/main", {"state": "success", "context": "factory/ci"}, True),
+    ("reviewer", "POST", "/repos/{project}/issues", {"title": "follow-up"}, True),
+    ("planner", "POST", "/repos/{ops}/issues", {"title": "need"}, True),
+    ("planner", "POST", "/repos/{project}/branches", {"new_branch_name": "planner", "old_ref_name": "main"}, False),
+    ("dev", "POST", "/repos/{project}/branches", {"new_branch_name": "fix/1", "old_ref_name": "main"}, True),
+    ("dev", "POST", "/repos/{ops}/branches", {"new_branch_name": "sneak", "old_ref_name": "main"}, False),
+    ("reviewer", "POST", "/repos/{ops}/branches", {"new_branch_name": "sneak", "old_ref_name": "main"}, False),
+    ("vault", "POST", "/repos/{ops}/branches", {"new_branch_name": "vault/1", "old_ref_name": "main"}, True),
+    ("sentinel", "GET", "/repos/{ops}/branch_protections", None, True),
+    ("sentinel", "GET", "/repos/{project}/branch_protections", None, True),
+    ("sentinel", "GET", "/repos/{ops}/collaborators", None, True),
+    ("sentinel", "POST", "/repos/{ops}/branch_protections", {"rule_name": "x"}, False),
+    ("sentinel", "PUT", "/repos/{ops}/collaborators/x", {"permission": "admin"}, False),
+    ("sentinel", "POST", "/repos/{ops}/issues", {"title": "x"}, False),
+    ("sentinel", "PATCH", "/repos/{ops}", {"private": False}, False),
+    ("factory", "POST", "/repos/{ops}/branch_protections", {"rule_name": "x"}, False),
+    ("factory", "DELETE", "/repos/{ops}/branch_protections/mai%5Bn%5D", {}, False),
+    ("factory", "PATCH", "/repos/{ops}/branch_protections/mai%5Bn%5D", {"enable_push": True}, False),
+    ("factory", "PATCH", "/repos/{ops}", {"private": False}, False),
+    ("factory", "POST", "/admin/users", {"username": "x", "email": "x@x.invalid", "password": "aA1-xxxxxxxx"}, False),
+    ("factory", "POST", "/user/repos", {"name": "mine"}, False),
+    ("factory", "GET", "/user", None, False),
+    ("dispatcher", "POST", "/repos/{project}/issues", {"title": "x"}, False),
+    ("dispatcher", "POST", "/repos/{ops}/issues", {"title": "x"}, False),
+]
+
+
+@pytest.mark.parametrize(("duty", "method", "path", "body", "allowed"), ATTEMPTS)
+def test_what_each_token_can_do(
+    site, done: Done, duty: str, method: str, path: str, body: object, allowed: bool
+) -> None:
+    token = done.credentials.tokens[done.login(duty)]
+    answer = site.call(method, path.format(project=done.project, ops=done.ops), body, token=token)
+    if path == "/user":
+        # Before Forgejo 15 a token cannot be limited to repos, and may read its own account.
+        allowed = site.admin.version().major < 15
+    assert (200 <= answer.status_code < 300) is allowed, answer.text
+    if not allowed:
+        assert answer.status_code in (403, 404)
+
+
+ATTACKS = [
+    (attack, duty, branch)
+    for attack in ("rename", "delete", "write", "recreate")
+    for duty in ("factory", "vault", "dispatcher", "dev")
+    for branch in BRANCHES
+    # The two that may write there.
+    if (attack, duty, branch) not in (("write", "dispatcher", "ledger"), ("write", "factory", "journal"))
+]
+
+
+@pytest.mark.parametrize(("attack", "duty", "branch"), ATTACKS)
+def test_no_writer_escapes_a_rule(site, done: Done, duty: str, branch: str, attack: str) -> None:
+    """Every writer tries rename, delete, a direct write and recreation on all four branches."""
+    token = done.credentials.tokens[done.login(duty)]
+    before = client(site, done, "factory").ls_refs(done.ops, ["refs/heads/"])
+    path = f"/repos/{done.ops}/branches/{branch}"
+    if attack == "rename":
+        status = site.call("PATCH", path, {"name": f"stolen-{branch}"}, token=token).status_code
+    elif attack == "delete":
+        status = site.call("DELETE", path, token=token).status_code
+    elif attack == "recreate":
+        body = {"new_branch_name": branch, "old_ref_name": "auto"}
+        status = site.call("POST", f"/repos/{done.ops}/branches", body, token=token).status_code
+    else:
+        body = {"content": b64encode(b"mode = 'merge'\n").decode(), "branch": branch, "message": "m"}
+        status = site.call("POST", f"/repos/{done.ops}/contents/evil-{duty}.toml", body, token=token).status_code
+    assert status >= 400
+    assert client(site, done, "factory").ls_refs(done.ops, ["refs/heads/"]) == before
+
+
+def commit(site, done: Done, duty: str, path: str, branch: str, new_branch: str | None = None):
+    body = {"content": b64encode(b"x\n").decode(), "branch": branch, "message": "m"}
+    if new_branch:
+        body["new_branch"] = new_branch
+    return site.call(
+        "POST", f"/repos/{done.ops}/contents/{path}", body, token=done.credentials.tokens[done.login(duty)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("duty", "branch", "path", "allowed"),
+    [
+        ("factory", "main", "knowledge/dev/memory.md", True),
+        ("factory", "main", "pauses/all.toml", True),
+        ("factory", "main", "vault/pending/a.md", True),
+        ("factory", "main", "vault/policy.toml", False),
+        ("factory", "main", "vault/actions/a.toml", False),
+        ("factory", "main", "formulas/dev.toml", False),
+        ("factory", "main", "knowledge.md", False),
+        ("dispatcher", "ledger", "entry-1", True),
+        ("factory", "journal", "runs/1.jsonl", True),
+        ("dev", "main", "knowledge/x.md", False),
+    ],
+)
+def test_the_direct_routes(site, done: Done, duty: str, branch: str, path: str, allowed: bool) -> None:
+    assert (commit(site, done, duty, path, branch).status_code == 201) is allowed
+
+
+def test_a_persons_change_goes_by_one_approval(site, done: Done) -> None:
+    assert commit(site, done, "factory", "AGENTS.md", "main", "edit/agents").status_code == 201
+    bot = client(site, done, "factory")
+    pull = bot.create_pull(done.ops, head="edit/agents", base="main", title="Edit", body="Requested-by: someone")
+    with pytest.raises(ForgeRefused, match="Does not have enough approvals"):
+        bot.merge(done.ops, pull.number, head=pull.head_sha, title="t", message="m")
+    # No bot approves.
+    for duty in ("vault", "reviewer", "dev"):
+        review = client(site, done, duty).review(
+            done.ops, pull.number, state=ReviewState.APPROVED, body="", commit=pull.head_sha
+        )
+        assert review.official is False
+    with pytest.raises(ForgeRefused, match="Does not have enough approvals"):
+        bot.merge(done.ops, pull.number, head=pull.head_sha, title="t", message="m")
+    with ForgejoClient(site.url, done.kept["owner"]) as person:
+        assert person.review(done.ops, pull.number, state=ReviewState.APPROVED, body="", commit=pull.head_sha).official
+        # Approving is a person's only act; not even the owner merges.
+        with pytest.raises(ForgeRefused, match="User not allowed to merge PR"):
+            person.merge(done.ops, pull.number, head=pull.head_sha, title="t", message="m")
+    # The base moves by dashboard commits meanwhile; nothing changes.
+    for n in range(3):
+        assert commit(site, done, "factory", f"dashboard/{n}.svg", "main").status_code == 201
+    assert bot.merge(done.ops, pull.number, head=pull.head_sha, title="t", message="m")
+
+
+@pytest.mark.parametrize("branch", ["ledger", "journal"])
+def test_nothing_is_merged_into_records(site, done: Done, branch: str) -> None:
+    assert commit(site, done, "vault", f"x-{branch}", "main", f"into-{branch}").status_code == 201
+    pull = client(site, done, "vault").create_pull(done.ops, head=f"into-{branch}", base=branch, title="x", body="")
+    for duty in ("vault", "factory", "dispatcher"):
+        with pytest.raises(ForgeRefused, match="User not allowed to merge PR"):
+            client(site, done, duty).merge(done.ops, pull.number, head=pull.head_sha, title="t", message="m")
+
+
+# put right
+
+
+def repaired(site, done: Done) -> list[object]:
+    steps = plan_setup(observe(site.admin, done.wanted, tokens=done.credentials.tokens), done.wanted)
+    apply(site.admin, steps)
+    assert plan_setup(observe(site.admin, done.wanted, tokens=done.credentials.tokens), done.wanted) == ()
+    return list(steps)
+
+
+def test_a_weakened_rule_is_put_right(site, done: Done) -> None:
+    rule = done.wanted.repos[1].protections[0]
+    site.admin.set_protection(done.ops, replace(rule, required_approvals=0))
+    (step,) = repaired(site, done)
+    assert isinstance(step, Protect)
+
+
+def test_a_rule_that_wins_over_ours_is_removed(site, done: Done) -> None:
+    site.admin.set_protection(done.ops, BranchProtection("main", enable_push=True))
+    (step,) = repaired(site, done)
+    assert step == Unprotect(done.ops, "main")
+
+
+def test_a_raised_collaborator_is_put_right(site, done: Done) -> None:
+    site.admin.set_collaborator(done.ops, done.login("dev"), "write")
+    (step,) = repaired(site, done)
+    assert step == SetCollaborator(done.ops, done.login("dev"), "read")
+
+
+def test_a_lost_token_is_minted_again(site, done: Done) -> None:
+    tokens = {login for login in done.credentials.tokens if login != done.login("dev")}
+    (step,) = plan_setup(observe(site.admin, done.wanted, tokens=tokens), done.wanted)
+    assert isinstance(step, MintToken)
+    made = apply(site.admin, [step]).tokens[done.login("dev")]
+    with ForgejoClient(site.url, made) as dev:
+        assert dev.repo(done.project).name == done.project
+
+
+def test_a_half_done_setup_is_completed(site) -> None:
+    mark = f"{site.suffix}-h"
+    owner, accounts = f"owner{mark}", {duty: f"{login}{mark}" for duty, login in DEFAULT_ACCOUNTS.items()}
+    project, ops = RepoName(owner, "half"), RepoName(owner, "half-ops")
+    wanted = wanted_setup(
+        project, ops, accounts=accounts, approvers=[owner], direct_patterns="x/**", new_people=[owner], protect=True
+    )
+    steps = plan_setup(observe(site.admin, wanted), wanted)
+    kept: dict[str, str] = {}
+
+    def keep(kind: str, login: str, _text: str) -> None:
+        kept[login] = kind
+
+    apply(site.admin, steps[: len(steps) // 2], keep=keep)
+    tokens = {login for login, kind in kept.items() if kind == "token"}
+    rest = plan_setup(observe(site.admin, wanted, tokens=tokens), wanted)
+    assert 0 < len(rest) < len(steps)
+    assert not any(isinstance(step, CreateAccount) and step.login in kept for step in rest)
+    apply(site.admin, rest, keep=keep)
+    tokens = {login for login, kind in kept.items() if kind == "token"}
+    assert plan_setup(observe(site.admin, wanted, tokens=tokens), wanted) == ()
+
+
+def test_a_project_that_is_there_is_used_as_it_is(site) -> None:
+    repo = site.repo()
+    owner = repo.owner
+    own_rule = BranchProtection("main", required_approvals=2)
+    site.client("founder").set_protection(repo, own_rule)
+    accounts = {duty: f"{login}{site.suffix}-p" for duty, login in DEFAULT_ACCOUNTS.items()}
+    ops = RepoName(owner, f"{repo.name}-ops")
+    wanted = wanted_setup(repo, ops, accounts=accounts, approvers=[owner], direct_patterns="x/**", protect=True)
+    steps = plan_setup(observe(site.admin, wanted), wanted)
+    assert any(isinstance(step, Propose) and step.repo == repo for step in steps)
+    assert not any(isinstance(step, ActionsOff) and step.repo == repo for step in steps)
+    tip = site.client("founder").ls_refs(repo, ["refs/heads/"])
+    apply(site.admin, steps)
+    assert site.client("founder").protections(repo) == [own_rule]
+    assert site.client("founder").ls_refs(repo, ["refs/heads/"]) == tip
+
+
+def test_without_the_admins_route_a_password_mints_the_token(site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forgejo before 16: set a password, mint, throw the password away."""
+    login = site.account("old-bot")
+    step = MintToken(login, ("read:issue",))
+    if site.name == "embedded":
+        real = site.admin.ask
+
+        def without(method: str, path: str, **rest):
+            if path.startswith("/admin/users/") and path.endswith("/tokens"):
+                path = "/no-such-route"
+            return real(method, path, **rest)
+
+        monkeypatch.setattr(site.admin, "ask", without)
+    token = apply(site.admin, [step]).tokens[login]
+    assert site.call("GET", "/repos/issues/search", token=token).status_code == 200
+    # Neither its old password nor any other we know works any more.
+    assert site.call("GET", "/user", who=None, basic=(login, site.passwords[login])).status_code == 401

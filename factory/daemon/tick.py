@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from factory.daemon.board import Board
+from factory.daemon.heartbeat import Heartbeat
 from factory.daemon.observe import Observer
 from factory.daemon.ports import HostGates
 from factory.daemon.worlds import WorldStore
@@ -48,6 +49,7 @@ class Ticker:
     gates: HostGates
     worlds: WorldStore
     board: Board
+    heartbeat: Heartbeat
     said: Callable[[str], None]
     _touched: set[Key] = field(default_factory=set)
     _told: tuple[Problem, ...] = ()
@@ -71,6 +73,7 @@ class Ticker:
             self.said(f"{_about(effect)}: {effect.reason}")
         outcomes = self.performer.perform(plan.effects)
         self._note(outcomes, world)
+        self.heartbeat.beat(world.live, view.ops.refs, now)
         self.board.update(world, plan, now)
         return TickReport(now, world, plan, (*resumed, *outcomes), view.requests, number, view)
 

@@ -29,7 +29,8 @@ from factory.errors import (
     SandboxUnavailable,
 )
 from factory.forge.values import ItemState, RepoName
-from factory.plan.effect import Effect, FinishRun, Operation, Preconditions, StartRun, Unperformable
+from factory.plan.effect import Effect, Preconditions
+from factory.plan.operations import FinishRun, Operation, StartRun, Unperformable
 from factory.runs.model import Cause, RunRecord, RunState, Subject
 
 MAX_WAIT = timedelta(minutes=5)

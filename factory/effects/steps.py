@@ -17,7 +17,7 @@ from factory.errors import ForgeRefused, LeaseHeld, NotFound, RefMoved
 from factory.forge.protocol import Forge
 from factory.forge.values import ItemState, Label, Pull, RepoName
 from factory.plan import labels, merge_gate, reviews
-from factory.plan.effect import (
+from factory.plan.operations import (
     AddLabels,
     CancelRun,
     CloseIssue,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from factory.forge.values import ItemState
 from factory.plan import commands, history, labels, names, trust
-from factory.plan.effect import AddLabels, CancelRun, Effect, Operation, Preconditions, RemoveLabel, effect_id
+from factory.plan.effect import Effect, Preconditions, effect_id
 from factory.plan.model import IssueFacts, World
+from factory.plan.operations import AddLabels, CancelRun, Operation, RemoveLabel
 from factory.plan.start import ACTING, PROJECT
 
 

@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 
 from factory.forge.values import ItemState
 from factory.plan import history, labels, merge_gate, names, required_checks, trust
-from factory.plan.effect import CreateIssue, Effect, Preconditions, effect_id
+from factory.plan.effect import Effect, Preconditions, effect_id
 from factory.plan.model import Intent, Obstacle, World
+from factory.plan.operations import CreateIssue
 from factory.plan.start import ACTING, PROJECT
 from factory.runs.model import RunRecord
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from factory.forge.values import ItemState, Status
 from factory.plan import history, names, trust
 from factory.plan.model import Intent, PullFacts, World
-from factory.plan.pulls import is_relevant
+from factory.plan.pull_case import is_relevant
 from factory.plan.required_checks import OUR_CONTEXT, Light, judge, required
 from factory.runs.model import RunState
 

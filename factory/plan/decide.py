@@ -24,9 +24,11 @@ from factory.plan import (
     triage,
 )
 from factory.plan.admission import Desk, stopped
-from factory.plan.effect import Effect, MergePull, Operation, Plan
+from factory.plan.effect import Effect, Plan
 from factory.plan.model import Intent, Obstacle, World
 from factory.plan.model import Skip as Skip
+from factory.plan.operations import MergePull, Operation
+from factory.plan.pull_actions import Try
 from factory.plan.start import start
 from factory.runs.model import Subject
 
@@ -145,7 +147,7 @@ def _pulls(draft: _Draft, world: World, now: datetime) -> _Wanted:
         action = pulls.decide(world, facts, now)
         if action is None:
             continue
-        if isinstance(action, pulls.Try):
+        if isinstance(action, Try):
             wanted.append((action.intent, action.before))
         elif isinstance(action, Obstacle):
             draft.skip(subject, action)

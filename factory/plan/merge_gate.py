@@ -8,9 +8,9 @@ from factory.checks.paths import is_evaluator_surface, is_infrastructure, is_tes
 from factory.config.model import Mode
 from factory.forge.values import ChangedFile, ItemState, Pull, Review, Status
 from factory.plan import required_checks, reviews, trust
-from factory.plan.effect import GateRules
 from factory.plan.model import Obstacle, PullFacts, World
 from factory.plan.names import is_base_fix
+from factory.plan.operations import GateRules
 from factory.plan.required_checks import Light
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from factory.forge.values import ItemState
 from factory.plan import merge_gate, trust
-from factory.plan.effect import DeleteBranch, Effect, GateRules, MergePull, Preconditions, effect_id
+from factory.plan.effect import Effect, Preconditions, effect_id
 from factory.plan.model import Obstacle, PullFacts, World
+from factory.plan.operations import DeleteBranch, GateRules, MergePull
 from factory.runs.model import Subject
 
 BASE = "main"

@@ -7,109 +7,26 @@ with an ``Intent`` (a run), an ``Effect`` (something done without a model) or an
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from factory.config.model import Mode
 from factory.forge.values import ItemState, Review, ReviewState
 from factory.plan import commands, history, labels, merge_gate, names, required_checks, reviews, trust
-from factory.plan.agent_text import harmless
-from factory.plan.effect import (
-    AddLabels,
-    CancelRun,
-    CloseIssue,
-    DeleteBranch,
-    Effect,
-    MergePull,
-    Operation,
-    PostComment,
-    Preconditions,
-    RemoveLabel,
-    UpdatePull,
-    effect_id,
-)
-from factory.plan.model import Intent, IssueFacts, Obstacle, PullFacts, World
+from factory.plan.model import Obstacle, PullFacts, World
+from factory.plan.operations import CancelRun, UpdatePull
+from factory.plan.pull_actions import ADDRESS, CONFLICT, FIX, REVIEW, Action, Try, block, effect_on, intent_for, merge
+from factory.plan.pull_case import Case, case_of, is_relevant
 from factory.plan.required_checks import Light
-from factory.plan.start import ACTING, PROJECT
-from factory.runs.model import RunRecord, RunState, Subject
+from factory.runs.model import RunState
 
 MAX_FIXES = 3
 """Fix runs per head lineage."""
 CHECK_PATIENCE = timedelta(minutes=60)
 """After this a check that says nothing is a person's business."""
 
-REVIEW, FIX, ADDRESS, CONFLICT = "review-pr", "fix-ci", "address-review", "resolve-conflict"
-
-
-@dataclass(frozen=True)
-class Try:
-    """An intent that the forge may make needless: ``before`` runs first."""
-
-    intent: Intent
-    before: tuple[Operation, ...] = ()
-
-
-Action = Try | Effect | Obstacle
-
-
-@dataclass(frozen=True)
-class Case:
-    """One pull request with what every row asks about it."""
-
-    world: World
-    facts: PullFacts
-    now: datetime
-    subject: Subject
-    ours: bool
-    issue: int | None
-    issue_facts: IssueFacts | None
-    reset: datetime | None
-    """Since when earlier failures do not count."""
-
-    @property
-    def head(self) -> str:
-        return self.facts.pull.head_sha
-
-    def runs(self, formula: str) -> tuple[RunRecord, ...]:
-        return history.runs_of(self.world, formula, self.subject, after=self.reset)
-
-
-def is_relevant(world: World, facts: PullFacts) -> bool:
-    """Whether the factory deals with it at all: its own, or one whose review someone trusted wants from it."""
-    if names.is_ours(world, facts):
-        return True
-    pull = facts.pull
-    if world.config.review_all:
-        return True
-    reviewer = world.config.account("reviewer").lower()
-    if reviewer not in {login.lower() for login in pull.requested_reviewers}:
-        return False
-    if trust.is_trusted(world, pull.author.login):
-        return True
-    asked = [e for e in facts.timeline if e.kind == "review_request"]
-    return any(trust.is_trusted(world, e.author.login) for e in asked)
-
-
-def case(world: World, facts: PullFacts, now: datetime) -> Case:
-    issue = names.issue_of_branch(facts.pull.head_ref) if names.is_ours(world, facts) else None
-    issue_facts = next((i for i in world.issues if i.issue.number == issue), None)
-    people = trust.people(world)
-    resets = [history.reset_at(f, people) for f in (facts, issue_facts) if f is not None]
-    return Case(
-        world=world,
-        facts=facts,
-        now=now,
-        subject=names.pull_subject(world, facts.pull.number),
-        ours=names.is_ours(world, facts),
-        issue=issue,
-        issue_facts=issue_facts,
-        reset=max((at for at in resets if at is not None), default=None),
-    )
-
 
 def decide(world: World, facts: PullFacts, now: datetime) -> Action | None:
     """The one action for this pull request; None when it is not the factory's business."""
-    this = case(world, facts, now)
+    this = case_of(world, facts, now)
     if facts.pull.merged or facts.pull.state is not ItemState.OPEN:
         return _over(this)
     if not is_relevant(world, facts):
@@ -128,26 +45,35 @@ def _over(this: Case) -> Action | None:
     """Closed or merged by anyone: terminal. A session that still works on it is stopped."""
     run = history.unfinished(this.world, this.subject)
     if run is not None and run.run in this.world.live - this.world.cancelling:
-        return _effect(this, "cancel", run.run, f"#{this.facts.pull.number} is closed",
+        return effect_on(this, "cancel", run.run, f"#{this.facts.pull.number} is closed",
                        (CancelRun(run.run, "the pull request was closed"),), free=True)  # fmt: skip
     return None
 
 
 def _running(this: Case) -> Action | None:
-    """Something is under way; unless a person holds it, it is waited for."""
+    """Something is under way: it is waited for, unless someone trusted said ``/stop``."""
     run = history.unfinished(this.world, this.subject)
     if run is None:
         return None
+    held = _holding(this)
+    if held is not None and held.name == "stop" and run.run in this.world.live - this.world.cancelling:
+        why = f"{held.by} said /stop"
+        return effect_on(this, "cancel", run.run, why, (CancelRun(run.run, why),), free=True)
     return Obstacle("running", f"{run.formula} round {run.round} runs as {run.run}", "the run", run.started_at)
+
+
+def _holding(this: Case) -> commands.Command | None:
+    """The ``/hold`` or ``/stop`` in force on the pull request, or on the issue behind it."""
+    people = trust.people(this.world)
+    asked = [commands.holding(commands.given(f.comments, people)) for f in (this.facts, this.issue_facts) if f]
+    return next((command for command in asked if command is not None), None)
 
 
 def _held(this: Case) -> Action | None:
     pull = this.facts.pull
-    people = trust.people(this.world)
-    for facts in (this.facts, this.issue_facts):
-        command = commands.holding(commands.given(facts.comments, people)) if facts is not None else None
-        if command is not None:
-            return Obstacle("held", f"{command.by} said /{command.name}", f"{command.by}: `/start`", command.at)
+    held = _holding(this)
+    if held is not None:
+        return Obstacle("held", f"{held.by} said /{held.name}", f"{held.by}: `/start`", held.at)
     if labels.BLOCKED in pull.labels:
         since = max(
             (e.created_at for e in this.facts.timeline if e.label == labels.BLOCKED and e.added), default=None
@@ -186,7 +112,7 @@ def _conflict(this: Case) -> Action | None:
             pull.updated_at,
         )  # fmt: skip
     update = UpdatePull(str(this.world.project), this.world.config.account("dev"), pull.number, this.head)
-    intent = _intent(this, CONFLICT, f"{this.head}+{this.world.base.tip}", f"#{pull.number} conflicts with its base")
+    intent = intent_for(this, CONFLICT, f"{this.head}+{this.world.base.tip}", f"#{pull.number} conflicts with its base")
     return Try(intent, (update,))
 
 
@@ -215,9 +141,9 @@ def _fix(this: Case, worst: required_checks.Check, what: str) -> Action:
     """Red because of the code: a fix run, at most three per head lineage; then blocked, with the evidence."""
     done = history.fixes_in_lineage(this.world, FIX, this.subject, this.head, this.reset)
     if done >= MAX_FIXES:
-        return _block(this, f"{what} after {done} fix runs", _ci_log(this, worst))
+        return block(this, f"{what} after {done} fix runs", _ci_log(this, worst))
     log = _ci_log(this, worst)
-    return Try(_intent(this, FIX, this.head, what, {"context": worst.context, "ci_log": log}))
+    return Try(intent_for(this, FIX, this.head, what, {"context": worst.context, "ci_log": log}))
 
 
 def _ci_log(this: Case, check: required_checks.Check) -> str:
@@ -246,11 +172,11 @@ def _changes_requested(this: Case) -> Action | None:
     by_people = any(login in people for login, _ in rejecting)
     why = None if by_people else reviews.diverges(rounds)
     if why is not None:
-        return _block(this, f"the review does not converge: {why}", rejecting[-1][1].body)
+        return block(this, f"the review does not converge: {why}", rejecting[-1][1].body)
     text = "\n\n".join(f"{review.author.login}:\n{review.body}" for _, review in rejecting)
     who = ", ".join(review.author.login for _, review in rejecting)
     key = f"{this.head}/{max(review.id for _, review in rejecting)}"
-    return Try(_intent(this, ADDRESS, key, f"{who} asked for changes at {this.head[:8]}", {"findings": text}))
+    return Try(intent_for(this, ADDRESS, key, f"{who} asked for changes at {this.head[:8]}", {"findings": text}))
 
 
 def _addressed(this: Case, review: Review) -> bool:
@@ -279,7 +205,7 @@ def _not_reviewed(this: Case) -> Action | None:
     if mine is not None:
         return None
     inputs = {"previous": _previous(this)}
-    return Try(_intent(this, REVIEW, this.head, f"head {this.head[:8]} is not reviewed", inputs))
+    return Try(intent_for(this, REVIEW, this.head, f"head {this.head[:8]} is not reviewed", inputs))
 
 
 def _previous(this: Case) -> str:
@@ -301,41 +227,7 @@ def _merge(this: Case) -> Action:
     obstacle = closed or merge_gate.held(world, facts)
     if obstacle is not None:
         return obstacle
-    pull, repo, account = facts.pull, str(world.project), world.config.account("factory")
-    title = f"{pull.title} (#{pull.number})" if f"#{pull.number}" not in pull.title else pull.title
-    operations: list[Operation] = [
-        MergePull(repo, account, pull.number, this.head, title, _trailers(this), rule),
-    ]
-    if this.issue is not None:
-        operations.append(RemoveLabel(repo, account, this.issue, labels.IN_PROGRESS))
-        operations.append(CloseIssue(repo, account, this.issue))
-    operations.append(DeleteBranch(repo, account, pull.head_ref, this.head))
-    conditions = Preconditions(
-        repo=repo, number=pull.number, is_pull=True, head=this.head, open=True, without=frozenset({labels.BLOCKED}),
-        modes=frozenset({Mode.MERGE}), unpaused=PROJECT,
-    )  # fmt: skip
-    return Effect(
-        id=effect_id(this.subject, "merge", this.head),
-        subject=this.subject,
-        kind="merge",
-        reason=f"approved and green at {this.head[:8]}",
-        operations=tuple(operations),
-        preconditions=conditions,
-    )
-
-
-def _trailers(this: Case) -> str:
-    """What a merge commit says of where it came from. ``Factory-*`` trailers count only there."""
-    made = [r for r in this.world.runs if r.head == this.head and r.fact("from") not in (None, this.head)]
-    lines = []
-    if made:
-        lines.append(f"Factory-Run: {made[-1].run}")
-        formula = this.world.formulas.get(made[-1].formula)
-        version = f"@{formula.version}" if formula else ""
-        lines.append(f"Factory-Formula: {made[-1].formula}{version}")
-    if this.issue is not None:
-        lines.append(f"Factory-Cost: {history.dollars(history.cost_of_issue(this.world, this.issue))}")
-    return "\n".join(lines)
+    return merge(this, rule)
 
 
 def _reviewed(this: Case) -> Action:
@@ -349,80 +241,3 @@ OUR_ROWS: tuple[Row, ...] = (
     _running, _held, _issue_stands, _conflict, _checks, _changes_requested, _not_reviewed, _merge,
 )  # fmt: skip
 REVIEW_ROWS: tuple[Row, ...] = (_running, _held, _checks, _not_reviewed, _reviewed)
-
-
-# ---- making actions ------------------------------------------------------------------------------------------------
-
-
-def _intent(
-    this: Case, formula: str, key: str, reason: str, inputs: dict[str, str] | None = None
-) -> Intent:
-    pull, issue = this.facts.pull, this.issue_facts
-    text = {
-        "pull": str(pull.number),
-        "pull_title": pull.title,
-        "pull_body": pull.body,
-        "head": pull.head_sha,
-        "issue": str(this.issue) if this.issue is not None else "",
-        "issue_title": issue.issue.title if issue else "",
-        "issue_body": issue.issue.body if issue else "",
-        "files": str(len(this.facts.files)),
-        "changed": "\n".join(f"{f.status} {f.path} +{f.additions} -{f.deletions}" for f in this.facts.files),
-        "reason": reason,
-    }
-    return Intent(
-        subject=this.subject,
-        formula=formula,
-        key=key,
-        reason=reason,
-        since=pull.updated_at,
-        priority=20 if formula == REVIEW else 30,
-        issue=this.issue,
-        title=_title(this),
-        base_ref=pull.base_ref,
-        base=this.world.base.tip,
-        head_ref=pull.head_ref,
-        head=pull.head_sha,
-        inputs={**text, **(inputs or {})},
-        trusted=_author_trusted(this),
-        fresh_after=this.reset,
-    )
-
-
-def _title(this: Case) -> str:
-    """The originating issue's title; where the issue is not in sight, what our pull request's title keeps of it."""
-    if this.issue_facts is not None:
-        return this.issue_facts.issue.title
-    title = this.facts.pull.title
-    if this.issue is not None:
-        title = title.removeprefix("fix: ").removesuffix(f"(#{this.issue})").strip()
-    return title
-
-
-def _author_trusted(this: Case) -> bool:
-    if this.issue_facts is not None:
-        return trust.is_trusted(this.world, this.issue_facts.issue.author.login)
-    return trust.is_trusted(this.world, this.facts.pull.author.login)
-
-
-def _block(this: Case, why: str, evidence: str) -> Effect:
-    """Stop and say why: the label, and one comment with the evidence."""
-    world, number = this.world, this.facts.pull.number
-    repo, account = str(world.project), world.config.account("factory")
-    body = f"**Stopped: {why}.**\n\nTake `{labels.BLOCKED}` off to let the factory try again."
-    if evidence.strip():
-        quoted = "\n".join(f"> {line}" for line in harmless(evidence, limit=4000).splitlines())
-        body += f"\n\n{quoted}"
-    key = f"{this.head}/{why}/{this.reset.isoformat() if this.reset else ''}"
-    operations = (PostComment(repo, account, number, body), AddLabels(repo, account, number, (labels.BLOCKED,)))
-    return _effect(this, "block", key, why, operations)
-
-
-def _effect(
-    this: Case, kind: str, key: str, reason: str, operations: tuple[Operation, ...], *, free: bool = False
-) -> Effect:
-    conditions = Preconditions() if free else Preconditions(
-        repo=str(this.world.project), number=this.facts.pull.number, is_pull=True, head=this.head, open=True,
-        modes=ACTING, unpaused=PROJECT,
-    )  # fmt: skip
-    return Effect(effect_id(this.subject, kind, key), this.subject, kind, reason, operations, conditions)

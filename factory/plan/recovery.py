@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from factory.plan.effect import Effect, FinishRun, Preconditions, effect_id
+from factory.plan.effect import Effect, Preconditions, effect_id
 from factory.plan.model import Obstacle, World
+from factory.plan.operations import FinishRun
 from factory.runs.journal import lost
 from factory.runs.model import RunRecord
 

@@ -16,19 +16,17 @@ from factory.forge.values import CheckState, ReviewState
 from factory.formula.model import Formula, StepKind
 from factory.plan import labels
 from factory.plan.agent_text import harmless, one_line
-from factory.plan.effect import (
+from factory.plan.effect import Effect, Preconditions, effect_id
+from factory.plan.operations import (
     AddLabels,
     CreateIssue,
-    Effect,
     FinishRun,
     OpenPull,
     Operation,
     PostComment,
     PostReview,
     PostStatus,
-    Preconditions,
     PushBranch,
-    effect_id,
 )
 from factory.plan.start import ACTING, PROJECT
 from factory.runs.model import Cause, RunRecord, RunState

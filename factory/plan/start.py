@@ -7,9 +7,10 @@ from datetime import datetime
 from factory.config.model import Mode
 from factory.plan import history, labels
 from factory.plan.admission import Admitted
-from factory.plan.effect import Effect, Operation, Preconditions, StartRun, effect_id
+from factory.plan.effect import Effect, Preconditions, effect_id
 from factory.plan.model import Intent, World
 from factory.plan.names import alias
+from factory.plan.operations import Operation, StartRun
 from factory.runs.ids import run_id
 from factory.runs.spec import SessionSpec
 

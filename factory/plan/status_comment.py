@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from factory.forge.values import Comment, ItemState
 from factory.plan import commands, history, labels, names, trust
 from factory.plan.agent_text import visible
-from factory.plan.effect import Effect, Preconditions, SetStatusComment, effect_id
+from factory.plan.effect import Effect, Preconditions, effect_id
 from factory.plan.model import IssueFacts, Skip, World
+from factory.plan.operations import SetStatusComment
 from factory.plan.start import ACTING, PROJECT
 from factory.plan.triage import open_pull
 from factory.runs.codec import compact

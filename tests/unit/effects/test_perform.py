@@ -19,13 +19,14 @@ from factory.effects.steps import Steps
 from factory.errors import ForgeRefused, ForgeUnavailable, SandboxUnavailable
 from factory.forge.protocol import Forge
 from factory.forge.values import CheckState, ItemState, ReviewState
-from factory.plan.effect import (
+from factory.plan.effect import Effect, Preconditions, effect_id
+from factory.plan.model import LeaseFact, Pause
+from factory.plan.operations import (
     AddLabels,
     CancelRun,
     CloseIssue,
     CreateIssue,
     DeleteBranch,
-    Effect,
     FinishRun,
     GateRules,
     MergePull,
@@ -35,15 +36,12 @@ from factory.plan.effect import (
     PostComment,
     PostReview,
     PostStatus,
-    Preconditions,
     PushBranch,
     RemoveLabel,
     SetStatusComment,
     StartRun,
     UpdatePull,
-    effect_id,
 )
-from factory.plan.model import LeaseFact, Pause
 from factory.runs.model import Cause, RunState, Subject
 from factory.runs.spec import SessionSpec
 from factory.testing import builders as b

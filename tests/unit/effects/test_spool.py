@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from factory.effects.spool import DECIDED, SENT, Entry, Spool
-from factory.plan.effect import Effect, PostComment, effect_id
+from factory.plan.effect import Effect, effect_id
+from factory.plan.operations import PostComment
 from factory.runs.model import Subject
 from factory.testing import builders as b
 

@@ -10,9 +10,9 @@ from factory.config.model import Ci, Mode
 from factory.forge.values import CheckState
 from factory.plan import labels
 from factory.plan.base_branch import MAX_TRIES
-from factory.plan.effect import CreateIssue, StartRun
 from factory.plan.model import BaseFacts, PullFacts, World
 from factory.plan.names import base_subject
+from factory.plan.operations import CreateIssue, StartRun
 from factory.roles.turn import decide
 from factory.runs.model import Cause, RunRecord, RunState, Subject
 from factory.testing import builders as b

@@ -8,8 +8,8 @@ import pytest
 
 from factory.config.model import Mode
 from factory.forge.values import RepoName, ReviewState
-from factory.plan.effect import MergePull
 from factory.plan.model import Pause, PullFacts
+from factory.plan.operations import MergePull
 from factory.plan.ops_pulls import subject
 from factory.roles.turn import decide
 from factory.testing import builders as b

@@ -8,8 +8,8 @@ import pytest
 
 from factory.forge.values import CheckState, ReviewState
 from factory.formula.load import load_formula
-from factory.plan.effect import StartRun
 from factory.plan.model import World
+from factory.plan.operations import StartRun
 from factory.roles.turn import decide
 from factory.runs.model import Subject
 from factory.testing import builders as b

@@ -15,18 +15,9 @@ from factory.config.model import Mode
 from factory.forge.values import CheckState, Dependency, ItemState, ReviewState
 from factory.plan import decide as planning
 from factory.plan import names
-from factory.plan.effect import (
-    KINDS,
-    CreateIssue,
-    Effect,
-    FinishRun,
-    MergePull,
-    OpsWrite,
-    SetStatusComment,
-    StartRun,
-    effect_id,
-)
+from factory.plan.effect import Effect, effect_id
 from factory.plan.model import IssueFacts, LeaseFact, Pause, PullFacts, Settled, World
+from factory.plan.operations import KINDS, CreateIssue, FinishRun, MergePull, OpsWrite, SetStatusComment, StartRun
 from factory.roles.turn import decide, intents
 from factory.runs import codec
 from factory.runs.model import Cause, RunRecord, Subject

@@ -11,8 +11,8 @@ from factory.config.model import Mode
 from factory.forge.values import CheckState, ItemState, RepoName, ReviewState
 from factory.plan import labels
 from factory.plan.decide import decide
-from factory.plan.effect import AddLabels, CancelRun, MergePull, PostComment, StartRun, UpdatePull
 from factory.plan.model import BaseFacts, Pause, PullFacts, World
+from factory.plan.operations import AddLabels, CancelRun, MergePull, PostComment, StartRun, UpdatePull
 from factory.runs.model import Cause, RunRecord, Subject
 from factory.testing import builders as b
 
@@ -322,6 +322,16 @@ def test_a_session_on_a_closed_pull_request_is_stopped() -> None:
         world(facts, [running], live=frozenset({running.run}), cancelling=frozenset({running.run})), b.NOW
     )
     assert again.effect_for(PULL) is None
+
+
+def test_stop_on_the_issue_stops_the_session_on_its_pull_request() -> None:
+    running = b.unfinished("address-review", PULL)
+    of = world(b.pull(), [running, *judged(b.pull())], live=frozenset({running.run}))
+    of = replace(of, issues=(b.ready(comments=[b.comment("/stop")]),))
+    effect = decide(of, b.NOW).effect_for(PULL)
+    assert effect is not None
+    assert effect.operations == (CancelRun(running.run, "founder said /stop"),)
+    assert action(replace(of, live=frozenset())) == ("", "running")
 
 
 # ---- the issue behind it -------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from factory.plan.effect import FinishRun, StartRun
 from factory.plan.model import LeaseFact, Settled, World
+from factory.plan.operations import FinishRun, StartRun
 from factory.plan.recovery import SILENCE
 from factory.roles.turn import decide
 from factory.runs.model import Cause, RunState, Subject

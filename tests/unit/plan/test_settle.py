@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from factory.forge.values import CheckState, ReviewState
-from factory.plan.effect import (
+from factory.plan.effect import Effect
+from factory.plan.operations import (
     AddLabels,
     CreateIssue,
-    Effect,
     FinishRun,
     OpenPull,
     PostComment,

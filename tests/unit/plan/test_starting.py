@@ -9,8 +9,8 @@ import pytest
 
 from factory.config.model import Budgets, Mode
 from factory.forge.values import CheckState, Dependency, ItemState, RepoName
-from factory.plan.effect import StartRun
 from factory.plan.model import HostFacts, IssueFacts, LeaseFact, Pause, World
+from factory.plan.operations import StartRun
 from factory.plan.trust import text_digest
 from factory.roles.turn import decide, intents
 from factory.runs.model import Cause, RunState, Subject, Usage

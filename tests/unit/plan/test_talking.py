@@ -8,8 +8,9 @@ import pytest
 
 from factory.config.model import Mode
 from factory.forge.values import Comment, Dependency, ItemState
-from factory.plan.effect import AddLabels, CancelRun, Effect, RemoveLabel, SetStatusComment
+from factory.plan.effect import Effect
 from factory.plan.model import IssueFacts, Pause, World
+from factory.plan.operations import AddLabels, CancelRun, RemoveLabel, SetStatusComment
 from factory.plan.status_comment import OPENING
 from factory.roles.turn import decide
 from factory.runs.model import Cause, Subject

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the facts as versioned JSON.")
+project_option = click.option("--project", help="owner/name, where this host serves several projects.")
 
 
 def emit(kind: str, facts: Any, *, as_json: bool, text: Callable[[Any], str]) -> None:
@@ -17,7 +18,7 @@ def emit(kind: str, facts: Any, *, as_json: bool, text: Callable[[Any], str]) ->
     if as_json:
         click.echo(json.dumps({f"factory.{kind}/v1": facts}, indent=2, default=str, ensure_ascii=False))
     else:
-        click.echo(text(facts))
+        click.echo("\n".join(inert(line) for line in text(facts).split("\n")))
 
 
 def say(line: str) -> None:
@@ -32,6 +33,23 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = ["  ".join(h.ljust(w) for h, w in zip(headers, widths, strict=True)).rstrip()]
     lines += ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
     return "\n".join(lines)
+
+
+def money(usd: float, scripted: bool = False) -> str:
+    """Dollars and cents; scripted turns cost nobody anything, and the figure says so."""
+    return f"${usd:.2f}" + (" (scripted)" if scripted else "")
+
+
+def moment(iso: str) -> str:
+    """An ISO time as people read it: UTC, whole seconds."""
+    from datetime import UTC, datetime
+
+    return f"{datetime.fromisoformat(iso).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def inert(text: str) -> str:
+    """Text of others without anything a terminal would obey: control characters become visible."""
+    return "".join(c if c.isprintable() or c == "\t" else f"\\x{ord(c):02x}" for c in text)
 
 
 def is_terminal() -> bool:

@@ -1,0 +1,49 @@
+"""``factory explain``: what is in the way of an issue or pull request, and who can clear it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from factory.cli.output import emit, json_option, moment, money, project_option
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(["issue", "pull"]))
+@click.argument("number", type=click.IntRange(min=1))
+@project_option
+@json_option
+def explain(kind: str, number: int, project: str | None, as_json: bool) -> None:
+    """What is the state of issue or pull request NUMBER, the first thing in its way, who can clear it, and its cost.
+
+    It asks the plan that the last tick decided, so it says nothing else than what is done.
+    """
+    from factory.app.deployment import Deployment
+    from factory.app.explaining import explained
+
+    emit("explain", explained(Deployment.open(), kind, number, project=project), as_json=as_json, text=told)
+
+
+def told(facts: Any) -> str:
+    """The explanation in words."""
+    lines = [
+        f"{facts['kind']} #{facts['number']}: {facts['state']}   {facts['title']}",
+        f"  {facts['url']}",
+    ]
+    if facts["reason"]:
+        lines.append(f"  in the way   {facts['reason']}  [{facts['rule']}]")
+        if facts["clears"]:
+            lines.append(f"  cleared by   {facts['clears']}")
+        if facts["since"]:
+            lines.append(f"  since        {moment(facts['since'])}")
+    lines += [f"  now          {doing}" for doing in facts["doing"]]
+    for run in facts["runs"]:
+        ended = f"{run['state']}" + (f" ({run['cause']})" if run["cause"] else "")
+        lines.append(f"  run          {run['run']}  {run['formula']} round {run['round']}: {ended}")
+    lines.append(f"  cost so far  {money(facts['cost_usd'], facts['scripted'])}")
+    if facts["pull_explanation"] is not None:
+        lines.append(told({**facts["pull_explanation"], "runs": []}))
+    else:
+        lines.append(f"  as of        tick {facts['tick']}, {moment(facts['as_of'])}")
+    return "\n".join(lines)

@@ -25,8 +25,7 @@ from factory.plan import (
 )
 from factory.plan.admission import Desk, stopped
 from factory.plan.effect import Effect, Plan
-from factory.plan.model import Intent, Obstacle, World
-from factory.plan.model import Skip as Skip
+from factory.plan.model import Intent, Obstacle, Skip, World
 from factory.plan.operations import MergePull, Operation
 from factory.plan.pull_actions import Try
 from factory.plan.start import start
@@ -212,12 +211,16 @@ def _start(draft: _Draft, world: World, now: datetime, wanted: _Wanted) -> None:
 def _status(draft: _Draft, world: World, now: datetime) -> None:
     if world.config.mode is Mode.OBSERVE or stopped(world, "factory") is not None:
         return
+    starting = frozenset(effect.subject for effect in draft.effects if effect.kind.startswith("start:"))
+    first: dict[Subject, Skip] = {}
+    for skip in draft.skips:
+        first.setdefault(skip.subject, skip)
     count = 0
     for facts in sorted(world.issues, key=lambda f: f.issue.number):
         subject = names.issue_subject(world, facts.issue.number)
         if subject in draft.desk.taken or subject in world.locked or count >= status_comment.PER_TICK:
             continue
-        effect = status_comment.decide(world, facts, draft.effects, draft.skips, now)
+        effect = status_comment.decide(world, facts, starting, first, now)
         if effect is not None:
             draft.do(effect)
             count += 1

@@ -60,7 +60,7 @@ def _issue(world: World, plan: Plan, number: int) -> Explanation | None:
         state = "not started"
         act = trust.start_act(world, facts)
         obstacle = act if isinstance(act, Obstacle) else None
-    elif plan.effect_for(subject) is not None:
+    elif obstacle is None and plan.effect_for(subject) is not None:
         state = "starts now"
     else:
         state = "waits"

@@ -18,13 +18,13 @@ def runs_of(world: World, formula: str, subject: Subject, *, after: datetime | N
     """Runs of a formula on a subject, oldest first, started after ``after``."""
     return tuple(
         r
-        for r in world.runs
-        if r.formula == formula and r.subject == subject and (after is None or r.started_at > after)
+        for r in world.runs_of(subject)
+        if r.formula == formula and (after is None or r.started_at > after)
     )
 
 
 def unfinished(world: World, subject: Subject) -> RunRecord | None:
-    return next((r for r in world.runs if r.subject == subject and not r.state.is_terminal), None)
+    return next((r for r in world.runs_of(subject) if not r.state.is_terminal), None)
 
 
 def is_same_round(record: RunRecord) -> bool:

@@ -5,15 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
+from typing import TypeVar, cast
 
 from factory.config.model import FactoryConfig, RoleDefinition
 from factory.forge.values import ChangedFile, Comment, Dependency, Issue, Pull, RepoName, Review, Status, TimelineEvent
 from factory.formula.model import Formula
 from factory.runs.model import RunRecord, Subject
 from factory.runs.spec import SessionResult, SessionSpec
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,27 @@ class World:
     """Issues whose status comment a person deleted: not posted again (``spool.muted()``)."""
     web_url: str = ""
     """Where a person reads run logs: ``<web_url>/runs/<run>/log``. Empty: no link."""
+
+    def derived(self, name: str, compute: Callable[[], T]) -> T:
+        """``compute()``, remembered under ``name`` as long as this World lives: what pure functions ask again and again
+        for every issue (who is trusted, whose run is whose). Never stored, never compared."""
+        if name not in self._memo:
+            self._memo[name] = compute()
+        return cast(T, self._memo[name])
+
+    @cached_property
+    def _memo(self) -> dict[str, object]:
+        return {}
+
+    def runs_of(self, subject: Subject) -> tuple[RunRecord, ...]:
+        """The runs of one subject, oldest first."""
+        return self.derived("runs", self._by_subject).get(subject, ())
+
+    def _by_subject(self) -> Mapping[Subject, tuple[RunRecord, ...]]:
+        found: dict[Subject, list[RunRecord]] = {}
+        for record in self.runs:
+            found.setdefault(record.subject, []).append(record)
+        return {subject: tuple(records) for subject, records in found.items()}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from factory.forge.values import Comment, ItemState
@@ -14,6 +14,7 @@ from factory.plan.operations import SetStatusComment
 from factory.plan.start import ACTING, PROJECT
 from factory.plan.triage import open_pull
 from factory.runs.codec import compact
+from factory.runs.model import Subject
 
 OPENING = "**Status:** "
 NEWCOMER = timedelta(days=1)
@@ -24,17 +25,18 @@ _PASSING = frozenset({"one-effect", "unconfirmed", "text-not-seen", "agent-busy"
 """Reasons that come and go: they read as one."""
 
 
-def decide(world: World, facts: IssueFacts, effects: Sequence[Effect], skips: Sequence[Skip], now: datetime) -> (
-    Effect | None
-):
-    """The edit that brings the comment up to date; None when it says so already, or when nothing is worth saying."""
+def decide(
+    world: World, facts: IssueFacts, starting: frozenset[Subject], skips: Mapping[Subject, Skip], now: datetime
+) -> Effect | None:
+    """The edit that brings the comment up to date; None when it says so already, or when nothing is worth saying.
+    ``starting``: subjects whose run starts in this tick; ``skips``: the first reason of each subject."""
     issue = facts.issue
     if names.issue_subject(world, issue.number) in world.muted:
         return None
     if issue.comments > len(facts.comments):
         return None  # not all comments are known: whether it is there cannot be said
     there = existing(world, facts)
-    text = _text(world, facts, effects, skips, now, there)
+    text = _text(world, facts, starting, skips, now, there)
     if text is None or (there is not None and visible(there.body).strip() == OPENING + text):
         return None
     subject = names.issue_subject(world, issue.number)
@@ -57,7 +59,7 @@ def existing(world: World, facts: IssueFacts) -> Comment | None:
 
 
 def _text(
-    world: World, facts: IssueFacts, effects: Sequence[Effect], skips: Sequence[Skip], now: datetime,
+    world: World, facts: IssueFacts, starting: frozenset[Subject], skips: Mapping[Subject, Skip], now: datetime,
     there: Comment | None,
 ) -> str | None:  # fmt: skip
     issue = facts.issue
@@ -69,13 +71,13 @@ def _text(
     if pull is not None:
         return f"#{pull} is its pull request.{_pull_waits(world, pull, skips)}{detail}"
     run = history.unfinished(world, subject)
-    if run is not None or any(e.subject == subject and e.kind.startswith("start:") for e in effects):
+    if run is not None or subject in starting:
         return "being worked on." + detail
     if labels.START not in issue.labels:
         if there is None and now - issue.created_at > NEWCOMER:
             return None
         return f"not started. Someone trusted starts it with the label `{labels.START}` or the comment `/start`."
-    skip = next((s for s in skips if s.subject == subject), None)
+    skip = skips.get(subject)
     if skip is None:
         return None
     if skip.rule in _PASSING:
@@ -84,11 +86,12 @@ def _text(
     return f"waits: {skip.reason}.{who}{detail}"
 
 
-def _pull_waits(world: World, pull: int, skips: Sequence[Skip]) -> str:
+def _pull_waits(world: World, pull: int, skips: Mapping[Subject, Skip]) -> str:
     """What a person has to do about the pull request; what comes and goes by itself is not told."""
-    subject = names.pull_subject(world, pull)
-    skip = next((s for s in skips if s.subject == subject and s.clears.startswith("a person")), None)
-    return f" It waits: {skip.reason}. Who can clear it: {skip.clears}." if skip is not None else ""
+    skip = skips.get(names.pull_subject(world, pull))
+    if skip is None or not skip.clears.startswith("a person"):
+        return ""
+    return f" It waits: {skip.reason}. Who can clear it: {skip.clears}."
 
 
 def _closed(world: World, facts: IssueFacts) -> str:

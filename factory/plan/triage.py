@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from factory.forge.values import Dependency, ItemState
 from factory.plan import commands, history, labels, merge_gate, names, trust
-from factory.plan.model import Intent, IssueFacts, Obstacle, World
+from factory.plan.model import Intent, IssueFacts, Obstacle, PullFacts, World
 from factory.runs.model import RunState
 
 DEV = "dev"
@@ -65,16 +65,22 @@ def is_done(dependency: Dependency) -> bool:
 
 def open_pull(world: World, issue: int) -> int | None:
     """The open pull request the factory made for this issue (the newest, should there be several)."""
-    return max(
-        (
-            facts.pull.number
-            for facts in world.pulls
-            if names.issue_of_branch(facts.pull.head_ref) == issue
-            and facts.pull.state is ItemState.OPEN
-            and names.is_ours(world, facts)
-        ),
-        default=None,
-    )
+    mine = _open_pulls(world).get(issue)
+    return max(facts.pull.number for facts in mine) if mine else None
+
+
+def _open_pulls(world: World) -> Mapping[int, list[PullFacts]]:
+    """Issue -> the open pull requests the factory made for it."""
+    return world.derived("open-pulls", lambda: _find_open_pulls(world))
+
+
+def _find_open_pulls(world: World) -> Mapping[int, list[PullFacts]]:
+    found: dict[int, list[PullFacts]] = {}
+    for facts in world.pulls:
+        issue = names.issue_of_branch(facts.pull.head_ref)
+        if issue is not None and facts.pull.state is ItemState.OPEN and names.is_ours(world, facts):
+            found.setdefault(issue, []).append(facts)
+    return found
 
 
 def _ended(world: World, facts: IssueFacts, started: datetime) -> Obstacle | None:
@@ -100,19 +106,19 @@ def _base(world: World) -> Obstacle | None:
 
 def in_flight(world: World, asking: int, also: frozenset[int] = frozenset()) -> Obstacle | None:
     """As many issues are under way as the project wants at the same time. Blocked pull requests hold no place."""
-    numbers = {r.issue for r in world.runs if r.formula == DEV and not r.state.is_terminal and r.issue is not None}
-    for facts in world.pulls:
-        issue = names.issue_of_branch(facts.pull.head_ref)
-        if (
-            issue is not None
-            and facts.pull.state is ItemState.OPEN
-            and names.is_ours(world, facts)
-            and labels.BLOCKED not in facts.pull.labels
-        ):
-            numbers.add(issue)
-    numbers |= also
-    numbers.discard(asking)
+    numbers = (world.derived("under-way", lambda: _under_way(world)) | also) - {asking}
     if len(numbers) < world.config.dev_slots:
         return None
-    others = ", ".join(f"#{n}" for n in sorted(n for n in numbers if n is not None))
+    others = ", ".join(f"#{n}" for n in sorted(numbers))
     return Obstacle("in-flight", f"{others} come first ([project] dev_slots = {world.config.dev_slots})", others)
+
+
+def _under_way(world: World) -> frozenset[int]:
+    """Issues with a dev run, or with an open pull request that is not blocked."""
+    running = {r.issue for r in world.runs if r.formula == DEV and not r.state.is_terminal and r.issue is not None}
+    open_ = {
+        issue
+        for issue, pulls in _open_pulls(world).items()
+        if any(labels.BLOCKED not in facts.pull.labels for facts in pulls)
+    }
+    return frozenset(running | open_)

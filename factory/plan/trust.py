@@ -19,13 +19,18 @@ from factory.plan.model import IssueFacts, Obstacle, World
 
 def people(world: World) -> frozenset[str]:
     """Logins (lower case) of the people whose word counts. Our accounts never, even where they have write."""
+    return world.derived("people", lambda: _people(world))
+
+
+def _people(world: World) -> frozenset[str]:
     config = world.config
     listed = config.trust.people | config.approvers | config.admins | world.writers
     return frozenset(login.lower() for login in listed) - ours(world)
 
 
 def ours(world: World) -> frozenset[str]:
-    return frozenset(login.lower() for login in world.accounts)
+    """Logins (lower case) of our own accounts."""
+    return world.derived("ours", lambda: frozenset(login.lower() for login in world.accounts))
 
 
 def is_trusted(world: World, login: str) -> bool:

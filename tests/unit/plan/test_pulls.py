@@ -318,9 +318,7 @@ def test_a_session_on_a_closed_pull_request_is_stopped() -> None:
     effect = plan.effect_for(PULL)
     assert effect is not None
     assert effect.operations == (CancelRun(running.run, "the pull request was closed"),)
-    again = decide(
-        world(facts, [running], live=frozenset({running.run}), cancelling=frozenset({running.run})), b.NOW
-    )
+    again = decide(world(facts, [running], live=frozenset({running.run}), cancelling=frozenset({running.run})), b.NOW)
     assert again.effect_for(PULL) is None
 
 

@@ -132,9 +132,7 @@ def test_a_grant_beyond_the_roles_own_counts_for_nothing() -> None:
 
 def test_a_start_command_answered_by_our_account() -> None:
     at = b.ago(10)
-    facts = b.ready(
-        timeline=[b.labelled("backlog", "factory-bot", at=b.ago(9))], comments=[b.comment("/start", at=at)]
-    )
+    facts = b.ready(timeline=[b.labelled("backlog", "factory-bot", at=b.ago(9))], comments=[b.comment("/start", at=at)])
     assert start_act(b.world(), facts) == StartAct("founder", at)
 
 

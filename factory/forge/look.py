@@ -103,7 +103,7 @@ class Look:
             raise Doubt("the forge's clock went back")
         self.state.looked_at = searched_at
         heads, bases = self._refs()
-        again = {key for key, item in found.items() if self.state.seen.get(spell(key)) != item.updated_at}
+        again = {key for key, item in found.items() if self._differs(key, item)}
         settled = {unspell(name) for name, stamp in self.state.hot.items() if searched_at >= stamp + LAG}
         for key in sorted(again | touched | settled | heads):
             if key[1] > 0:
@@ -147,6 +147,19 @@ class Look:
             self.state.watermarks[owner] = newest
             self.moved = True
         return found
+
+    def _differs(self, key: Key, item: Issue | Pull) -> bool:
+        """Whether a search result says something new, by its stamp or (in the same second) by what it shows."""
+        if self.state.seen.get(spell(key)) != item.updated_at:
+            return True
+        kept = self.state.repos.get(str(key[0]))
+        if kept is None:
+            return False
+        if isinstance(item, Pull):
+            pull = kept.pulls.get(key[1])
+            return pull is not None and _shown(pull.pull) != _shown(item)
+        issue = kept.issues.get(key[1])
+        return issue is not None and _shown(issue.issue) != _shown(item)
 
     def _prune(self) -> None:
         """Keep of ``seen`` only what the next search can show again."""
@@ -288,6 +301,12 @@ class Look:
             if statuses != view.statuses:
                 kept.pulls[number] = replace(view, statuses=statuses)
                 self.changed.add(key)
+
+
+def _shown(item: Issue | Pull) -> tuple[object, ...]:
+    """What a search result and a full reading agree on."""
+    more = item.merged if isinstance(item, Pull) else item.comments
+    return item.title, item.body, item.state, item.labels, more
 
 
 def _branch(name: str) -> str:

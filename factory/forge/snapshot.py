@@ -47,6 +47,12 @@ class Snapshot:
         """Make the next refresh read everything."""
         self._state, self._why = None, why
 
+    @property
+    def settled(self) -> bool:
+        """False while a subject was read in the very second it changed in: look again within two seconds to be sure
+        of it (the next refresh does it by itself)."""
+        return self._state is not None and not self._state.hot
+
     def refresh(self, touched: Iterable[Key] = (), *, contexts: Collection[str] = ()) -> ForgeView:
         """Look again. ``touched`` are subjects to read in any case (number 0: the default branch's tip); ``contexts``
         are required checks that others post: heads still waiting for one are asked.

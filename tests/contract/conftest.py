@@ -43,6 +43,7 @@ class Site:
     clients: dict[str, ForgejoClient] = field(default_factory=dict)
     http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=20, trust_env=False))
     suffix: str = ""
+    access_log: Callable[[], list[dict[str, Any]]] = list
 
     def login(self, who: str) -> str:
         """The account's real name on this forge (a real Forgejo keeps accounts of earlier runs)."""
@@ -175,6 +176,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
     with ForgeProcess.start(tmp_path_factory.mktemp("forge")) as process:
         site = Site("embedded", process.url, ForgejoClient(process.url, uds=process.admin_socket))
+        site.access_log = process.access_log
         yield site
         site.close()
 

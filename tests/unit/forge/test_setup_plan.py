@@ -145,7 +145,8 @@ def test_the_ops_repos_rules_are_those_of_the_design(rule: str, field: str, is_:
 
 @pytest.mark.parametrize(
     ("repo", "login", "is_"),
-    [(1, f"{name}-bot", "read") for name in ("dev", "review", "gardener", "planner", "predictor", "architect", "supervisor")]
+    [(1, f"{name}-bot", "read") for name in ("dev", "review", "gardener", "planner", "predictor", "architect")]
+    + [(1, "supervisor-bot", "read")]
     + [(1, login, "write") for login in ("factory-bot", "vault-bot", "dispatcher-bot")]
     + [(0, login, "write") for login in ("dev-bot", "review-bot", "factory-bot")]
     + [(0, "sentinel-bot", "admin"), (1, "sentinel-bot", "admin"), (0, "vault-bot", None), (0, "dispatcher-bot", None)],

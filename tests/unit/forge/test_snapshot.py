@@ -109,9 +109,16 @@ def test_a_second_change_in_the_same_second_is_seen(tmp_path: Path) -> None:
     forge.advance(30)
     forge.add_labels(PROJECT, 1, ["backlog"])
     assert issue_of(snap.refresh(), 1).issue.labels == {"backlog"}
-    forge.add_labels(PROJECT, 1, ["priority"])  # same second: updated_at does not tell
-    forge.advance(30)
+    forge.add_labels(PROJECT, 1, ["priority"])  # same second: updated_at does not tell, the label does
     assert issue_of(snap.refresh(), 1).issue.labels == {"backlog", "priority"}
+    sha = opened_pull(forge)
+    snap.refresh()
+    number = forge.review(PROJECT, 2, state=ReviewState.APPROVED, body="", commit=sha).id  # nothing tells of this
+    assert snap.refresh().project.pulls[0].reviews == ()
+    assert not snap.settled
+    forge.advance(30)
+    assert [review.id for review in snap.refresh().project.pulls[0].reviews] == [number]
+    assert snap.settled
     forge.advance(30)
     assert snap.refresh().requests == 3
 
@@ -502,13 +509,13 @@ def test_after_any_changes_with_every_webhook_lost_it_equals_a_full_rescan(
 def test_the_property_can_fail(tmp_path: Path) -> None:
     """Without the extra read of a hot subject, the second change of a second is lost."""
     forge = world()
-    forge.create_issue(PROJECT, title="a", body="")
+    sha = opened_pull(forge)
     snap, _ = snapshot(forge, tmp_path)
     forge.advance(60)
     snap.refresh()
     forge.add_labels(PROJECT, 1, ["backlog"])
     snap.refresh()
-    forge.add_labels(PROJECT, 1, ["priority"])
+    forge.review(PROJECT, 1, state=ReviewState.APPROVED, body="", commit=sha)  # in the same second
     assert snap._state is not None
     snap._state.hot.clear()
     forge.advance(30)

@@ -1,0 +1,160 @@
+"""The snapshot on a forge that speaks HTTP: its price counted by the forge, its picture compared with a full rescan."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from factory.errors import ForgeError
+from factory.forge.snapshot import Snapshot
+from factory.forge.values import CheckState, ItemState, RepoName, ReviewState
+from factory.forge.view import ForgeView, Key
+
+
+def facts(view: ForgeView) -> ForgeView:
+    return replace(view, changed=frozenset(), rescanned=None, requests=0, as_of=None)
+
+
+def rescanned(site, project: RepoName, ops: RepoName, folder: Path) -> ForgeView:
+    path = folder / "fresh.json"
+    path.unlink(missing_ok=True)
+    return facts(Snapshot(site.client("factory"), project, ops, path).refresh())
+
+
+@pytest.fixture
+def pair(site) -> tuple[RepoName, RepoName]:
+    rights = {"dev": "write", "rev": "write", "factory": "write"}
+    return site.repo(**rights), site.repo(**rights)
+
+
+def test_an_idle_look_is_three_requests_by_the_forges_own_count(embedded, tmp_path: Path) -> None:
+    rights = {"factory": "write"}
+    project, ops = embedded.repo(**rights), embedded.repo(**rights)
+    for n in range(3):
+        embedded.client("founder").create_issue(project, title=f"issue {n}", body="", labels=["backlog"])
+    snap = Snapshot(embedded.client("factory"), project, ops, tmp_path / "s.json")
+    snap.refresh()
+    _settle(snap)
+    login = embedded.login("factory")
+    before = [row for row in embedded.access_log() if row["user"] == login]
+    view = snap.refresh()
+    after = [row for row in embedded.access_log() if row["user"] == login][len(before) :]
+    assert view.requests == 3
+    assert sorted(f"{row['method']} {row['path'].partition('?')[0]}" for row in after) == sorted(
+        ["GET /api/v1/repos/issues/search", *(f"POST /{repo}.git/git-upload-pack" for repo in (project, ops))]
+    )
+
+
+def _settle(snap: Snapshot) -> None:
+    """Look until every second that was read into is over; bounded."""
+    until = time.monotonic() + 10
+    while not (snap.settled and snap.refresh().requests == 3) and time.monotonic() < until:
+        snap.refresh()
+        time.sleep(0.25)
+
+
+def change(site, rng: random.Random, project: RepoName, ops: RepoName) -> set[Key]:
+    """One random change; returns the subjects only the daemon would know about."""
+    client = site.client(rng.choice(("founder", "dev", "rev")))
+    repo = rng.choice((project, project, ops))
+    numbers = [p.number for p in client.pulls(repo)]
+    issues = [i.number for i in client.issues(repo, state="all")]
+    kind = rng.choice(
+        ["issue", "comment", "label", "close", "depend", "pull", "push", "base", "review", "status", "merge", "edit"]
+    )
+    if kind == "issue":
+        labels = rng.sample(["backlog", "priority"], rng.randint(0, 2))
+        client.create_issue(repo, title=f"t{rng.random()}", body="", labels=labels)
+    elif kind == "comment" and issues + numbers:
+        client.comment(repo, rng.choice(issues + numbers), "words")
+    elif kind == "label" and issues:
+        client.add_labels(repo, rng.choice(issues), ["blocked"])
+    elif kind == "close" and issues:
+        client.edit_issue(repo, rng.choice(issues), state=rng.choice(["open", "closed"]))
+    elif kind == "edit" and issues:
+        client.edit_issue(repo, rng.choice(issues), body=f"b{rng.random()}")
+    elif kind == "depend" and len(issues) > 1:
+        one, other = rng.sample(issues, 2)
+        client.add_dependency(repo, one, (repo, other))
+    elif kind == "pull":
+        branch = f"b{rng.randint(1, 5)}"
+        site.commit(repo, branch, {f"f{rng.randint(1, 3)}.txt": f"{rng.random()}\n"}, who="dev")
+        client.create_pull(repo, head=branch, base="main", title="p", body="")
+    elif kind == "push" and numbers:
+        branch = client.pull(repo, rng.choice(numbers)).head_ref
+        site.commit(repo, branch, {f"g{rng.randint(1, 3)}.txt": f"{rng.random()}\n"}, who="dev")
+    elif kind == "base":
+        site.commit(repo, "main", {f"f{rng.randint(1, 3)}.txt": f"{rng.random()}\n"}, who="dev")
+    elif kind == "review" and numbers:
+        number = rng.choice(numbers)
+        state = rng.choice([ReviewState.APPROVED, ReviewState.REQUEST_CHANGES, ReviewState.COMMENT])
+        client.review(repo, number, state=state, body="w", commit=client.pull(repo, number).head_sha)
+    elif kind == "status" and numbers:
+        number = rng.choice(numbers)
+        sha = client.pull(repo, number).head_sha
+        client.post_status(repo, sha, context="ci", state=CheckState.SUCCESS, description="")
+        return {(repo, n) for n in numbers if client.pull(repo, n).head_sha == sha}
+    elif kind == "merge" and numbers:
+        number = rng.choice(numbers)
+        client.merge(repo, number, head=client.pull(repo, number).head_sha, title="m", message="")
+    return set()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_after_any_changes_it_equals_a_full_rescan(
+    site, pair: tuple[RepoName, RepoName], tmp_path: Path, seed: int
+) -> None:
+    project, ops = pair
+    rng = random.Random(seed)
+    snap = Snapshot(site.client("factory"), project, ops, tmp_path / "s.json")
+    snap.refresh()
+    touched: set[Key] = set()
+    for _ in range(12):
+        for _ in range(rng.randint(1, 3)):
+            try:
+                touched |= change(site, rng, project, ops)
+            except ForgeError:
+                pass  # refused: nothing changed
+        if rng.random() < 0.6:
+            assert snap.refresh(touched).rescanned is None
+            touched = set()
+        if rng.random() < 0.15:
+            snap = Snapshot(site.client("factory"), project, ops, tmp_path / "s.json")
+    assert snap.refresh(touched).rescanned is None
+    _settle(snap)
+    import sys
+
+    sys.path.insert(0, "/tmp")
+
+    _a = facts(snap.refresh())
+    _b = rescanned(site, project, ops, tmp_path)
+    assert facts(snap.refresh()) == rescanned(site, project, ops, tmp_path)
+
+
+def test_what_a_merge_does_is_seen_in_one_look(site, pair: tuple[RepoName, RepoName], tmp_path: Path) -> None:
+    project, ops = pair
+    client = site.client("founder")
+    client.create_issue(project, title="first", body="")
+    client.create_issue(project, title="second", body="", labels=["backlog"])
+    client.add_dependency(project, 2, (project, 1))
+    number, sha = site.pull(project, "fix/1", {"a.txt": "1\n"})
+    other, _ = site.pull(project, "fix/2", {"a.txt": "2\n"})
+    site.client("dev").edit_pull(project, number, body="Fixes #1")
+    snap = Snapshot(site.client("factory"), project, ops, tmp_path / "s.json")
+    snap.refresh()
+    commit = site.client("dev").merge(project, number, head=sha, title="t", message="m")
+    view = snap.refresh()
+    pulls = {p.pull.number: p.pull for p in view.project.pulls}
+    issues = {i.issue.number: i for i in view.project.issues}
+    assert view.rescanned is None
+    assert view.project.tip == commit
+    assert pulls[number].merged
+    assert pulls[number].merge_commit == commit
+    assert pulls[other].base_sha == commit
+    assert not pulls[other].mergeable
+    assert issues[1].issue.state is ItemState.CLOSED
+    assert issues[2].dependencies[0].state is ItemState.CLOSED

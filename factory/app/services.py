@@ -157,18 +157,19 @@ def ensure_daemon(host: HostConfig) -> bool:
         [sys.executable, "-m", "factory", "up", "--foreground"],
         state_dir=place,
         env=inherited(host.home),
-        ready=lambda: _daemon_pid(beat) == service.status("daemon", place).pid,
+        ready=lambda: _beats(beat, place),
         timeout_s=START_S,
     )
     return made.started
 
 
-def _daemon_pid(beat: Path) -> int | None:
+def _beats(beat: Path, place: Path) -> bool:
+    """Whether the daemon that lives now has written its beat; an earlier one's, or nobody's, does not count."""
     try:
         pid = json.loads(beat.read_bytes()).get("pid")
     except (FileNotFoundError, ValueError):
-        return None
-    return pid if isinstance(pid, int) else None
+        return False
+    return isinstance(pid, int) and pid == service.status("daemon", place).pid
 
 
 def stop(deployment: Deployment) -> tuple[str, ...]:

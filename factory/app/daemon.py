@@ -21,11 +21,13 @@ from factory.config.model import DEFAULT_ACCOUNTS
 from factory.config.surroundings import inherited
 from factory.daemon.board import Board
 from factory.daemon.executor import LocalExecutor
+from factory.daemon.heartbeat import Heartbeat
 from factory.daemon.loop import Beat, Loop
 from factory.daemon.meter import Cost, Meter
 from factory.daemon.observe import Observer, Place
 from factory.daemon.ports import HostGates, Launching, OpsWrites, QuarantinePushes
 from factory.daemon.records import OpsRecords
+from factory.daemon.rules import Rules
 from factory.daemon.tick import Ticker
 from factory.daemon.wake import Wake
 from factory.daemon.worlds import WorldStore
@@ -135,6 +137,7 @@ def ticker(
         trouble_of=_Troubles(deployment),
         locked=spool.locked,
         web_url=deployment.web_url,
+        rules=Rules(state / "authority" / f"{name}.json"),
     )
     performer = Performer(
         Ports(
@@ -163,7 +166,8 @@ def ticker(
         health=lambda: (),
         said=said,
     )
-    return Ticker(observer, performer, gates, WorldStore(state / "worlds" / name), board, said)
+    heartbeat = Heartbeat(path, deployment.remote(factory, ops), deployment.host.host, said)
+    return Ticker(observer, performer, gates, WorldStore(state / "worlds" / name), board, heartbeat, said)
 
 
 def _refreshed(deployment: Deployment, ops: RepoName) -> None:

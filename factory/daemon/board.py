@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from factory.checks.secrets import guard
 from factory.forge.values import ItemState, Pull
 from factory.git import objects
 from factory.git.transport import Remote
@@ -53,6 +54,7 @@ class Board:
                 return False
         done = write(
             self.remote, mirror, [dashboard.edit(facts, now)], message=f"Dashboard: {dashboard.headline(facts)}",
+            guard=guard,
             author=self.author(),
         )  # fmt: skip
         for problem in done.problems:

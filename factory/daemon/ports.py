@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from factory.checks.secrets import guard
 from factory.config.model import Mode
 from factory.daemon.executor import LocalExecutor
 from factory.daemon.pauses import local
@@ -53,7 +54,9 @@ class OpsWrites:
 
     def write(self, files: Mapping[str, str | None], message: str) -> str | None:
         edits = [whole(path, None if text is None else text.encode()) for path, text in files.items()]
-        return write(self.remote, self.mirror(), edits, message=message, author=self.author()).commit
+        return write(
+            self.remote, self.mirror(), edits, message=message, author=self.author(), guard=guard
+        ).commit
 
 
 @dataclass

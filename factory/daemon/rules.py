@@ -12,6 +12,7 @@ from pathlib import Path
 
 from factory.checks import CHECKS
 from factory.config.factory import PATH, load_factory
+from factory.config.home import write_private
 from factory.config.model import FactoryConfig, RoleDefinition
 from factory.config.role import load_roles
 from factory.daemon.pauses import parse
@@ -23,6 +24,7 @@ from factory.formula.model import Formula
 from factory.git import objects
 from factory.ops.controlled import Authority, People, PeopleAt, approved, authority, history
 from factory.plan.model import Pause
+from factory.runs.codec import Malformed, compact, decode, encode, parse_json
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ class RulesView:
 class Rules:
     """The rules in force and the tip they were read at."""
 
+    file: Path | None = None
+    """Where the authority is kept: without it a cold start would fall back to the seed once the forge's view has
+    forgotten the pull requests that brought newer versions."""
     view: RulesView | None = None
     authority: Authority | None = None
     _tip: tuple[str | None, object] = field(default=(None, None))
@@ -53,7 +58,7 @@ class Rules:
             return self.view
         if tip is None:
             raise ConfigInvalid(f"reading the rules of {ops}: its main branch is gone", hint="factory doctor")
-        before = self.authority or Authority(seed, seed)
+        before = self.authority or self._kept() or Authority(seed, seed)
         chain = history(mirror, before.checked, tip)
         merged = {pull.pull.merge_commit: pull for pull in view.ops.pulls if pull.pull.merged}
         pulls = [
@@ -65,8 +70,22 @@ class Rules:
         ]
         self.authority = authority(before, chain, pulls, people_at(mirror), bots)
         self.view = read_rules(mirror, tip, self.authority.commit, self.view, self.authority.problems)
+        self._keep()
         self._tip = (tip, approvals)
         return self.view
+
+    def _kept(self) -> Authority | None:
+        try:
+            return decode(Authority, parse_json(self.file.read_bytes())) if self.file is not None else None
+        except (FileNotFoundError, Malformed):
+            return None
+
+    def _keep(self) -> None:
+        if self.file is None or self.authority is None:
+            return
+        data = compact(encode(self.authority)).encode()
+        if not self.file.exists() or self.file.read_bytes() != data:
+            write_private(self.file, data)
 
 
 def people_at(mirror: Path) -> PeopleAt:

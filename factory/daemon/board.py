@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from factory.checks.secrets import guard
-from factory.forge.values import ItemState, Pull
+from factory.forge.values import ItemState
 from factory.git import objects
 from factory.git.transport import Remote
 from factory.git.values import Signature
@@ -20,7 +20,7 @@ from factory.plan.effect import Plan
 from factory.plan.labels import BLOCKED, START, UNDERSPECIFIED
 from factory.plan.model import Skip, World
 from factory.plan.names import issue_of_branch, log_url
-from factory.runs.model import RunRecord, Subject
+from factory.runs.model import Subject
 
 PERSON = "person"
 MERGED_SHOWN = 10
@@ -190,8 +190,10 @@ def _merged(world: World, base: str) -> tuple[Merged, ...]:
         pull = facts.pull
         if not pull.merged:
             continue
-        issue = issue_of_branch(pull.head_ref)
-        runs = [r for r in world.runs if _belongs(r, pull, issue)]
+        own = [r for r in world.runs if r.subject.kind == "pull" and r.subject.id == str(pull.number)]
+        # The branch may be gone by now; the runs on the pull request still know where it came from.
+        issue = issue_of_branch(pull.head_ref) or next((r.issue for r in own if r.issue is not None), None)
+        runs = [r for r in world.runs if r in own or (issue is not None and r.issue == issue)]
         began = min((r.started_at for r in runs), default=pull.created_at)
         rows.append(
             Merged(
@@ -209,8 +211,3 @@ def _merged(world: World, base: str) -> tuple[Merged, ...]:
         )
     return tuple(sorted(rows, key=lambda row: row.merged_at, reverse=True))
 
-
-def _belongs(run: RunRecord, pull: Pull, issue: int | None) -> bool:
-    if issue is not None and run.issue == issue:
-        return True
-    return run.subject.kind == "pull" and run.subject.id == str(pull.number)

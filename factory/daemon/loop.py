@@ -86,7 +86,7 @@ class Loop:
                 report = ticker.tick(now)
                 self.reports[number] = report
                 progressed = progressed or report.progressed
-                idle = idle and not report.outcomes
+                idle = idle and not report.outcomes and not report.world.live
             self._fine()
         except (ForgeError, ConfigInvalid) as error:
             self._failed(error.message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from factory.config.model import Mode
-from factory.plan import history, labels, trust
+from factory.plan import history, labels, status_comment, trust
 from factory.plan.agent_text import harmless
 from factory.plan.effect import Effect, Preconditions, effect_id
 from factory.plan.model import Intent, Obstacle
@@ -18,6 +18,7 @@ from factory.plan.operations import (
     Operation,
     PostComment,
     RemoveLabel,
+    SetStatusComment,
 )
 from factory.plan.pull_case import Case
 from factory.plan.start import ACTING, PROJECT
@@ -76,7 +77,7 @@ def _title(this: Case) -> str:
         return this.issue_facts.issue.title
     title = this.facts.pull.title
     if this.issue is not None:
-        title = title.removeprefix("fix: ").removesuffix(f"(#{this.issue})").strip()
+        title = title.removesuffix(f"(#{this.issue})").strip()
     return title
 
 
@@ -121,6 +122,8 @@ def merge(this: Case, rule: GateRules) -> Effect:
     if this.issue is not None:
         operations.append(RemoveLabel(repo, account, this.issue, labels.IN_PROGRESS))
         operations.append(CloseIssue(repo, account, this.issue))
+        if this.issue_facts is not None and status_comment.existing(world, this.issue_facts) is not None:
+            operations.append(SetStatusComment(repo, account, this.issue, status_comment.done(pull.number)))
     operations.append(DeleteBranch(repo, account, pull.head_ref, this.head))
     conditions = Preconditions(
         repo=repo, number=pull.number, is_pull=True, head=this.head, open=True, without=frozenset({labels.BLOCKED}),

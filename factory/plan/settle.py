@@ -250,7 +250,7 @@ def _open_pull(spec: SessionSpec, result: SessionResult) -> OpenPull:
     line: Mapping[str, object] = asked[-1] if asked else {}
     title = one_line(_text(line, "title")) or one_line(spec.inputs.get("issue_title", "")) or "Change"
     if spec.issue is not None:
-        title = f"fix: {title} (#{spec.issue})"
+        title = f"{title} (#{spec.issue})"
     body = harmless(_text(line, "body", "text"))
     foot = [f"Run `{spec.run}` of `{spec.formula}`, round {spec.round}."]
     if spec.issue is not None:

@@ -65,7 +65,7 @@ def test_dev_pushes_opens_and_records() -> None:
     push, pull = effect.operations[:2]
     assert push == PushBranch(REPO, "dev-bot", b.spec().run, "fix/issue-1", NEW, None)
     assert isinstance(pull, OpenPull)
-    assert pull.title == "fix: Add it (#1)"
+    assert pull.title == "Add it (#1)"
     assert pull.body.startswith("What and why.\n\nFixes #1\n")
     record = ended(effect)
     assert (record.state, record.cause, record.head, record.epoch) == (RunState.SUCCEEDED, None, NEW, 7)
@@ -78,7 +78,7 @@ def test_a_pull_request_that_was_not_described_is_opened_all_the_same() -> None:
     effect = done(b.spec(), head=NEW)
     pull = effect.operations[1]
     assert isinstance(pull, OpenPull)
-    assert pull.title == "fix: Add the median (#1)"
+    assert pull.title == "Add the median (#1)"
 
 
 def test_without_commits_and_refusal_it_failed() -> None:

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from factory.devforge import pages
 from factory.devforge.listen import serve
 
 
@@ -26,6 +27,7 @@ def main(argv: list[str] | None = None) -> int:
             url=options.url,
             allow_hosts=tuple(name.lower() for name in options.allow_host),
             strict=not options.compat,
+            pages=pages.build,
         )
     except OSError as error:
         print(f"starting the forge in {options.home}: {error}", file=sys.stderr)  # noqa: T201

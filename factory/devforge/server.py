@@ -8,6 +8,7 @@ import functools
 import json
 import logging
 import logging.handlers
+import re
 import time
 from collections.abc import AsyncIterator, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,7 @@ Pages = Callable[["Forge"], App]
 MAX_BODY = 32 * 1024 * 1024
 THREADS = 8
 
+_SECRET = re.compile(r"\b(token|access_token|password|secret)=[^&]*", re.IGNORECASE)
 _log = logging.getLogger("factory.devforge")
 
 
@@ -84,6 +86,13 @@ class Forge:
     async def _request(self, scope: Scope, receive: Receive, send: Send, *, admin: bool) -> None:
         began = time.monotonic()
         noted = {"status": 0, "user": ""}
+        written = False
+
+        def write() -> None:
+            nonlocal written
+            if not written:
+                written = True
+                self._access.write(_line(scope, noted, began))
 
         async def reply(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
@@ -93,6 +102,8 @@ class Forge:
                     (b"x-factory-forge", b"embedded"),
                     (b"date", formatdate(usegmt=True).encode()),
                 ]
+            elif not message.get("more_body"):
+                write()  # before the client can know the answer: whoever counts requests counts this one
             await send(message)
 
         scope.setdefault("state", {})["noted"] = noted
@@ -109,16 +120,7 @@ class Forge:
             if not noted["status"]:
                 await _send(reply, 500, {"Content-Type": "text/plain"}, b"internal error\n")
         finally:
-            line = {
-                "t": round(time.time(), 3),
-                "method": scope["method"],
-                "path": scope["path"]
-                + (f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else ""),
-                "status": noted["status"],
-                "ms": dispatch.milliseconds(began),
-                "user": noted["user"],
-            }
-            self._access.write(line)
+            write()
 
     async def _route(self, scope: Scope, receive: Receive, send: Send, *, admin: bool, noted: dict[str, Any]) -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -143,6 +145,8 @@ class Forge:
             await _send(send, 200, {"Content-Type": "application/json"}, body)
         elif path == "/_faults" and admin:
             await self._set_faults(method, receive, send)
+        elif path.startswith("/_"):
+            await _send(send, 404, {"Content-Type": "text/plain"}, b"404 page not found\n")
         elif (parts := _git_path(path)) is not None:
             await self._git(parts, scope, headers, receive, send, admin=admin, noted=noted)
         elif self.pages is not None and not admin:
@@ -237,6 +241,19 @@ class _Replaced(Exception):
     def __init__(self, code: int) -> None:
         super().__init__(code)
         self.code = code
+
+
+def _line(scope: Scope, noted: dict[str, Any], began: float) -> dict[str, Any]:
+    """What the access log keeps of a request. A token somebody put into the address is not kept."""
+    query = scope["query_string"].decode("latin-1")
+    return {
+        "t": round(time.time(), 3),
+        "method": scope["method"],
+        "path": scope["path"] + ("?" + _SECRET.sub(r"\1=***", query) if query else ""),
+        "status": noted["status"],
+        "ms": dispatch.milliseconds(began),
+        "user": noted["user"],
+    }
 
 
 def _foreign(headers: dict[str, str], hosts: set[str]) -> bool:

@@ -70,7 +70,7 @@ class World:
             self._open.append(httpx.Client(timeout=20, trust_env=False))
         return self._open[0].request(method, f"{self.url}/api/v1{path}", json=body, headers=sent, params=query or None)
 
-    def ok(self, who: str | None, method: str, path: str, body: object = None, **query: Any) -> Any:
+    def ok(self, who: str | None, method: str, path: str, body: object = None, /, **query: Any) -> Any:
         """As :meth:`call`, checked, its JSON."""
         done = self.call(who, method, path, body, **query)
         assert done.status_code < 300, f"{method} {path}: {done.status_code} {done.text}"

@@ -111,7 +111,8 @@ def _told(name: str, entry: BackendHost) -> dict[str, object]:
         "slots": entry.slots,
         "price": price,
         "replay": str(entry.replay) if entry.replay else None,
-        "models": [entry.model] if entry.model else None,
+        # Each run is pinned to its model by its grant; factory.toml may name another one than this host was hired with.
+        "models": None,
     }
 
 

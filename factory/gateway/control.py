@@ -91,24 +91,24 @@ class GatewayControl:
         return said
 
     def _post(self, name: str, body: bytes) -> tuple[int, bytes]:
-        with contextlib.closing(_Connection(self._socket)) as connection:
+        with contextlib.closing(SocketConnection(self._socket)) as connection:
             connection.request("POST", f"/{name}", body, {"content-type": "application/json"})
             response = connection.getresponse()
             return response.status, response.read()
 
 
-class _Connection(http.client.HTTPConnection):
+class SocketConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket. Not httpx: importing it costs a session a tenth of a second before its first word, and
     it leaks the socket of a connection that was refused, which here is the ordinary sign of a restart."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("gateway", timeout=CALL_S)
+    def __init__(self, path: Path, timeout: float = CALL_S) -> None:
+        super().__init__("gateway", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
         folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        sock.settimeout(CALL_S)
+        sock.settimeout(self.timeout)
         try:
             # Through the descriptor: the path itself may be too long for a socket address.
             sock.connect(f"/proc/self/fd/{folder}/{self._path.name}")

@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from factory.effects.markers import Markers
 from factory.effects.ports import Ports
+from factory.effects.repeats import Repeats
 from factory.effects.spool import SENT, Entry, Spool
 from factory.effects.steps import Done, Steps
 from factory.errors import (
@@ -71,6 +72,8 @@ class Performer:
         self._ports = ports
         self._spool = spool
         self._steps = Steps(ports, markers, spool, hook)
+        self._repeats = Repeats()
+        self._braked: list[datetime] = []
         self._hook = hook
 
     def load(self) -> tuple[Problem, ...]:
@@ -78,13 +81,24 @@ class Performer:
         return self._spool.load()
 
     def perform(self, effects: Sequence[Effect]) -> tuple[Outcome, ...]:
-        """Keep these freshly decided effects, then try each once."""
+        """Keep these freshly decided effects, then try each once. What just ended and is decided again all the same is
+        deferred for a moment without being kept."""
         now = self._ports.now()
+        outcomes: list[Outcome] = []
         entries = []
+        self._braked.clear()
         for effect in effects:
+            ended = self._repeats.too_soon(effect.id, now)
+            if ended is not None:
+                wait = f"{(ended.until - now).total_seconds():.0f} s"
+                why = f"it ended a moment ago ({ended.reason}); again in {wait}"
+                outcomes.append(Outcome(effect, Ending.DEFERRED, {}, why))
+                self._braked.append(ended.until)
+                continue
             entries.append(self._spool.put(effect, now))
             self._hook("decided")
-        return tuple(self._try(entry) for entry in entries)
+        outcomes += [self._try(entry) for entry in entries]
+        return tuple(outcomes)
 
     def resume(self) -> tuple[Outcome, ...]:
         """Try again what is on its way and due. Call it once per tick, before looking at the world."""
@@ -94,7 +108,8 @@ class Performer:
 
     def next_due(self) -> datetime | None:
         """When the next deferred effect may be tried again; None when none waits."""
-        return min((e.not_before for e in self._spool.entries() if e.not_before is not None), default=None)
+        kept = [e.not_before for e in self._spool.entries() if e.not_before is not None]
+        return min([*kept, *self._braked], default=None)
 
     def locked(self) -> frozenset[Subject]:
         """``World.locked``."""
@@ -127,6 +142,7 @@ class Performer:
         self._spool.remove(entry)
         self._hook("removed")
         ending = Ending.ABANDONED if entry.abandoning else Ending.DONE
+        self._repeats.ended(entry.effect.id, self._ports.now(), entry.abandoning or "done")
         return Outcome(entry.effect, ending, entry.facts, entry.abandoning)
 
     def _now(self, entry: Entry) -> Entry:
@@ -223,6 +239,7 @@ class Performer:
             return self._defer(entry, why, counts=False)
         if not any(isinstance(op, FinishRun | StartRun) for op in entry.effect.operations):
             self._spool.remove(entry)
+            self._repeats.ended(entry.effect.id, self._ports.now(), why)
             return Outcome(entry.effect, Ending.ABANDONED, entry.facts, why)
         trouble = type(error).__name__ if error else ""
         entry = self._spool.save(replace(entry, state=SENT, abandoning=why, trouble=trouble, not_before=None))

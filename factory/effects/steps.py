@@ -39,6 +39,7 @@ from factory.plan.operations import (
     Unperformable,
     UpdatePull,
 )
+from factory.runs.model import Subject
 
 _CLOCKS = timedelta(minutes=10)
 """How far the forge's clock may be from ours when looking for an issue we created."""
@@ -230,12 +231,12 @@ class Steps:
                 issue = forge.create_issue(repo, title=op.title, body=body, labels=op.labels)
                 return Done({"issue": str(issue.number)})
             case SetStatusComment():
-                return self._status_comment(entry, forge, repo, op)
+                return self._status_comment(forge, repo, op)
 
-    def _status_comment(self, entry: Entry, forge: Forge, repo: RepoName, op: SetStatusComment) -> Done:
+    def _status_comment(self, forge: Forge, repo: RepoName, op: SetStatusComment) -> Done:
         marker = self._markers.make(f"{op.repo}#{op.number}", 0, "status")
         there = self._markers.find(marker, forge.comments(repo, op.number), op.account)
-        subject = entry.effect.subject
+        subject = Subject(op.repo, "issue", str(op.number))
         if there is not None:
             if unmarked(there.body).strip() != op.body.strip():
                 forge.edit_comment(repo, there.id, mark(op.body, marker))

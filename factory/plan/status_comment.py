@@ -99,7 +99,16 @@ def _closed(world: World, facts: IssueFacts) -> str:
         p.pull.number for p in world.pulls
         if p.pull.merged and names.issue_of_branch(p.pull.head_ref) == facts.issue.number
     ]  # fmt: skip
-    return f"done with #{max(merged)}." if merged else "closed."
+    return _done(max(merged)) if merged else "closed."
+
+
+def done(pull: int) -> str:
+    """The comment's last word, set together with the merge: what is closed is not looked at again."""
+    return OPENING + _done(pull)
+
+
+def _done(pull: int) -> str:
+    return f"done with #{pull}."
 
 
 def _detail(world: World, facts: IssueFacts) -> str:

@@ -154,9 +154,7 @@ def green(bench: Bench) -> None:
 
 
 def approve(bench: Bench, by: str = "review-bot") -> None:
-    bench.outside.forge.as_user(by).review(
-        b.PROJECT, 2, state=ReviewState.APPROVED, body="good", commit=bench.head
-    )
+    bench.outside.forge.as_user(by).review(b.PROJECT, 2, state=ReviewState.APPROVED, body="good", commit=bench.head)
 
 
 def merge(bench: Bench, **changes: Any) -> MergePull:
@@ -699,9 +697,7 @@ def test_nothing_is_tried_before_it_is_due(bench: Bench) -> None:
     assert performer.resume() == ()
 
 
-@pytest.mark.parametrize(
-    "error", [ForgeRefused("posting: 500", status=500), ValueError("a bug"), KeyError("another")]
-)
+@pytest.mark.parametrize("error", [ForgeRefused("posting: 500", status=500), ValueError("a bug"), KeyError("another")])
 def test_what_keeps_failing_is_given_up_with_its_reason(bench: Bench, error: Exception) -> None:
     class Broken:
         def write(self, files: object, message: str) -> str | None:
@@ -719,6 +715,21 @@ def test_what_keeps_failing_is_given_up_with_its_reason(bench: Bench, error: Exc
     assert outcome.ending is Ending.ABANDONED
     assert f"{MAX_TRIES} tries" in outcome.reason
     assert performer.locked() == frozenset()
+
+
+def test_the_same_effect_again_and_again_is_braked(bench: Bench) -> None:
+    bad = bench.effect(PostComment(REPO, "dev-bot", 99, "Hello"))
+    performer = bench.performer()
+    tried = []
+    for _ in range(300):
+        (outcome,) = performer.perform([bad])
+        tried.append(outcome.ending)
+        bench.outside.forge.advance(1)
+    assert tried[:3] == [Ending.ABANDONED, Ending.DEFERRED, Ending.ABANDONED]
+    assert 3 < tried.count(Ending.ABANDONED) < 12
+    assert performer.locked() == frozenset()
+    other = bench.effect(PostComment(REPO, "dev-bot", 1, "Hello"), key="other")
+    assert [o.ending for o in performer.perform([other])] == [Ending.DONE]
 
 
 def test_one_effect_that_fails_does_not_stop_the_next(bench: Bench) -> None:
@@ -749,4 +760,3 @@ def test_a_life_with_a_flaky_forge(tmp_path: Path, seed: int) -> None:
     assert [p.merged for p in pulls] == [True]
     assert len([c for c in repo.items[1].comments if c.body.startswith("**Status:**")]) <= 1
     assert len(pulls[0].reviews) == len({(r.author.login, r.commit) for r in pulls[0].reviews})
-

@@ -178,6 +178,16 @@ def test_it_ends_with_the_issue() -> None:
     assert says(b.ready(state=ItemState.CLOSED)) is None
 
 
+def test_a_merge_sets_its_last_word() -> None:
+    approved = b.pull(reviews=[b.review()])
+    plan = decide(b.world([b.ready(comments=[status_comment("being worked on.")])], [approved]), b.NOW)
+    merge = next(e for e in plan.effects if e.kind == "merge")
+    assert SetStatusComment(str(b.PROJECT), "factory-bot", 1, OPENING + "done with #5.") in merge.operations
+    without = decide(b.world([b.ready()], [approved]), b.NOW)
+    merge = next(e for e in without.effects if e.kind == "merge")
+    assert not any(isinstance(op, SetStatusComment) for op in merge.operations)
+
+
 def test_a_comment_of_a_person_is_not_taken_for_it() -> None:
     facts = b.ready(comments=[b.comment(OPENING + "being worked on.", "founder")])
     assert says(facts, runs=[b.unfinished()]) == "being worked on."

@@ -59,7 +59,7 @@ class World:
         return str(made.json()["sha1"])
 
     def call(
-        self, who: str | None, method: str, path: str, body: object = None, *, token: str = "",
+        self, who: str | None, method: str, path: str, body: object = None, /, *, token: str = "",
         headers: dict[str, str] | None = None, **query: Any,
     ) -> httpx.Response:  # fmt: skip
         """One API request as an account (None: nobody)."""

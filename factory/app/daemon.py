@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from factory.app.services import ensure_forge, ensure_gateway, running
 from factory.app.session import control_socket
 from factory.backends import backend as backend_of
 from factory.config.home import write_private
+from factory.config.host import host_path, load_host
 from factory.config.model import DEFAULT_ACCOUNTS
 from factory.config.surroundings import inherited
 from factory.daemon.board import Board
@@ -63,12 +65,13 @@ def run_daemon(deployment: Deployment, *, say: Callable[[str], None] | None = No
         tickers = tuple(
             ticker(deployment, project, ops, executor, meter, said) for project, ops in deployment.projects()
         )
+        host_file = _HostFile(deployment, tickers, said)
         loop = Loop(
             tickers=tickers,
             wake=wake,
             filenos=executor.filenos,
             meter=meter,
-            services=lambda: _services(deployment, said),
+            services=lambda: _services(deployment, said, host_file),
             beat=lambda beat: _write_beat(state, beat, deployment),
             said=said,
             now=lambda: datetime.now(UTC),
@@ -82,8 +85,48 @@ def _to_log(line: str) -> None:
     sys.stderr.flush()
 
 
-def _services(deployment: Deployment, said: Callable[[str], None]) -> None:
+class _HostFile:
+    """host.toml while the daemon runs: ``hire`` changes it, and its agents, slots and sandbox are in force at once.
+
+    One that is not valid leaves the last good one in force and is told once. Addresses and ports need a restart.
+    """
+
+    def __init__(self, deployment: Deployment, tickers: Iterable[Ticker], said: Callable[[str], None]) -> None:
+        self._deployment, self._tickers, self._said = deployment, tuple(tickers), said
+        self._seen = self._stamp()
+
+    def _stamp(self) -> tuple[int, int] | None:
+        try:
+            found = host_path(self._deployment.home).stat()
+        except FileNotFoundError:
+            return None
+        return found.st_mtime_ns, found.st_ino
+
+    def refresh(self) -> None:
+        """Read it again if it changed."""
+        now = self._stamp()
+        if now == self._seen:
+            return
+        self._seen = now
+        try:
+            fresh = load_host(self._deployment.home)
+        except ConfigInvalid as error:
+            for problem in error.problems or (error.message,):
+                self._said(f"problem: {problem}; the last good host.toml stays in force")
+            return
+        self._deployment.host = replace(
+            self._deployment.host, backends=fresh.backends, slots=fresh.slots, sandbox=fresh.sandbox,
+            tool_mounts=fresh.tool_mounts,
+        )  # fmt: skip
+        for ticker in self._tickers:
+            ticker.observer.host = self._deployment.host
+            ticker.observer.trouble_of = _Troubles(self._deployment)
+        self._said("host.toml changed: its agents are in force")
+
+
+def _services(deployment: Deployment, said: Callable[[str], None], host_file: _HostFile) -> None:
     """Have forge and gateway running: one that was killed is started again. Costs no request while both live."""
+    host_file.refresh()
     alive = {service.name for service in running(deployment) if service.pid is not None}
     if "forge" not in alive and ensure_forge(deployment.host):
         said("the embedded forge was not running: started")

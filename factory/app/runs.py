@@ -70,7 +70,7 @@ def list_runs(
     read = journal(deployment, project)
     found = [run for run in reversed(read.runs) if not (live and run.state.is_terminal)]
     return {
-        "runs": [{**run_facts(run), "alive": _alive(deployment, run)} for run in found[:limit]],
+        "runs": [{**run_facts(run), "alive": is_alive(deployment, run)} for run in found[:limit]],
         "of": len(found),
         "stale": read.stale,
         "problems": list(read.problems),
@@ -100,7 +100,7 @@ def show_run(deployment: Deployment, text: str, *, project: str | None = None) -
     spec, result = executor.spec(run.run), executor.result(run.run)
     return {
         **run_facts(run),
-        "alive": _alive(deployment, run),
+        "alive": is_alive(deployment, run),
         "log": str(folders.log) if folders.log.exists() else None,
         "log_url": f"{deployment.web_url}/runs/{run.run}/log",
         "branch": spec.head_ref if spec is not None else None,
@@ -118,12 +118,12 @@ def log_lines(deployment: Deployment, text: str, *, follow: bool = False, projec
     """The lines of a run's log as they are; with ``follow`` until the run ended. Raises UsageError: no log here."""
     run = find_run(deployment, text, project)
     log = RunFolders(deployment.home, run.run).log
-    if not log.exists() and not (follow and _alive(deployment, run)):
+    if not log.exists() and not (follow and is_alive(deployment, run)):
         where = f"it ran on host {run.host}" if run.host != deployment.host.host else "its log is gone with the cache"
         raise UsageError(
             f"reading the log of {run.run}: there is none here; {where}", hint=f"factory runs show {run.run}"
         )
-    return _lines(log, (lambda: _alive(deployment, run)) if follow else (lambda: False))
+    return _lines(log, (lambda: is_alive(deployment, run)) if follow else (lambda: False))
 
 
 def _lines(log: Path, goes_on: Callable[[], bool]) -> Iterator[str]:
@@ -160,7 +160,7 @@ def cancel_run(deployment: Deployment, text: str, by: str, *, project: str | Non
     executor = _executor(deployment)
     if executor.result(run.run) is not None:
         return {"run": run.run, "was_alive": False, "seconds": 0.0, "forced": False, "ended": "by itself"}
-    was_alive = _alive(deployment, run)
+    was_alive = is_alive(deployment, run)
     executor.cancel(run.run, by)
     forced = False
     for fileno in executor.filenos():
@@ -213,7 +213,7 @@ def _executor(deployment: Deployment) -> LocalExecutor:
     return LocalExecutor(deployment.home, (), inherited(deployment.home))
 
 
-def _alive(deployment: Deployment, run: RunRecord) -> bool:
+def is_alive(deployment: Deployment, run: RunRecord) -> bool:
     """Whether its session lives on this host: only a living one holds the run's lock."""
     lock = RunFolders(deployment.home, run.run).lock
     return not run.state.is_terminal and run.host == deployment.host.host and lock.exists() and is_held(lock)

@@ -1,0 +1,136 @@
+"""What runs, waits and costs, read from what this host keeps: it answers without the forge and the daemon."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from factory.app.deployment import Deployment
+from factory.app.explaining import Seen, newest
+from factory.app.runs import is_alive
+from factory.app.services import running
+from factory.app.session import mirror_path
+from factory.daemon import pauses
+from factory.daemon.board import facts_of
+from factory.errors import FactoryError, UsageError
+from factory.forge.values import RepoName
+from factory.git import objects
+from factory.ops.dashboard_facts import DashboardFacts
+from factory.plan.model import World
+
+MERGED_SHOWN = 5
+
+
+def status(deployment: Deployment) -> dict[str, Any]:
+    """The facts of ``factory status``. Raises ConfigInvalid where there is no project yet."""
+    host = deployment.host
+    services = [{"name": service.name, "pid": service.pid} for service in running(deployment)]
+    up = any(service["name"] == "daemon" and service["pid"] is not None for service in services)
+    beat = _beat(deployment)
+    projects = [_project(deployment, project, ops) for project, ops in deployment.projects()]
+    return {
+        "home": str(host.home),
+        "host": host.host,
+        "sandbox": host.sandbox,
+        "up": up,
+        "services": services,
+        "daemon": {
+            "started": beat.get("started") if up else None,
+            "ticks": beat.get("ticks", 0),
+            "last_tick": beat.get("last_tick"),
+            "trouble": beat.get("trouble", "") if up else "",
+        },
+        "recent_ticks": beat.get("recent_ticks", []),
+        "addresses": {"forge": host.forge_url, "web": deployment.web_url},
+        "projects": projects,
+        "needs_you": sum(len(project["needs_you"]) for project in projects),
+    }
+
+
+def _beat(deployment: Deployment) -> dict[str, Any]:
+    """What the daemon wrote after its last tick; empty before there was one."""
+    try:
+        told = json.loads((deployment.state / "daemon.json").read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _project(deployment: Deployment, project: RepoName, ops: RepoName) -> dict[str, Any]:
+    forge = deployment.host.forge_url.rstrip("/")
+    facts: dict[str, Any] = {
+        "project": str(project),
+        "ops": str(ops),
+        "url": f"{forge}/{project}",
+        "dashboard": f"{forge}/{ops}",
+        "mode": None,
+        "tick": None,
+        "as_of": None,
+        "trouble": None,
+        "needs_you": [],
+        "running": [],
+        "waiting": [],
+        "merged": [],
+        "paused": [
+            {"scope": p.scope, "by": p.by, "reason": p.reason} for p in pauses.local(deployment.state / "pauses")
+        ],
+        "spending": {},
+        "agents": [],
+    }
+    try:
+        seen = newest(deployment, project)
+    except UsageError as error:
+        return facts | {"trouble": error.message}
+    if seen is None:
+        return facts | {"trouble": "no tick has looked at it yet"}
+    return facts | _seen(deployment, ops, seen)
+
+
+def _seen(deployment: Deployment, ops: RepoName, seen: Seen) -> dict[str, Any]:
+    world = seen.world
+    tree = _prerequisites(deployment, ops)
+    board = facts_of(world, seen.plan, deployment.host.forge_url, tree, None, ())
+    paused = pauses.stricter(pauses.local(deployment.state / "pauses"), world.pauses)
+    return {
+        "mode": world.config.mode.value,
+        "tick": seen.tick.number,
+        "as_of": seen.tick.at.isoformat(),
+        "needs_you": [_plain(asdict(need)) for need in board.needs],
+        "running": _running(deployment, world, board),
+        "waiting": [_plain(asdict(item)) for item in board.waiting],
+        "merged": [_plain(asdict(item)) for item in board.merged[:MERGED_SHOWN]],
+        "paused": [{"scope": p.scope, "by": p.by, "reason": p.reason} for p in paused],
+        "spending": {
+            budget.name: {"spent_usd": round(budget.spent_usd, 4), "limit_usd": budget.limit_usd}
+            for budget in board.budgets
+        },
+        "agents": [
+            {"name": agent.name, "model": agent.model, "roles": sorted(agent.roles), "trouble": agent.trouble}
+            for _, agent in sorted(world.host.agents.items())
+        ],
+    }
+
+
+def _running(deployment: Deployment, world: World, board: DashboardFacts) -> list[dict[str, Any]]:
+    records = {run.run: run for run in world.runs}
+    rows = []
+    for item in board.running:
+        record = records[item.run]
+        here = record.host == deployment.host.host
+        rows.append(
+            {**_plain(asdict(item)), "host": record.host, "alive": is_alive(deployment, record) if here else None}
+        )
+    return rows
+
+
+def _prerequisites(deployment: Deployment, ops: RepoName) -> bytes | None:
+    try:
+        return objects.read_file(mirror_path(deployment.home, str(ops)), "refs/heads/main", "prerequisites.md")
+    except FactoryError:
+        return None  # the copy of the ops repo is a cache: it may be gone, and comes again with the next tick
+
+
+def _plain(item: dict[str, Any]) -> dict[str, Any]:
+    return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in item.items()}

@@ -1,0 +1,72 @@
+"""``factory status``: what runs, what waits, what it costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from factory.cli.output import emit, json_option, moment, money
+
+
+@click.command()
+@json_option
+def status(as_json: bool) -> None:
+    """What runs, what waits and why, what needs you, what it costs. Answers without the forge and the daemon, too."""
+    from factory.app.deployment import Deployment
+    from factory.app.status import status as facts_of
+
+    emit("status", facts_of(Deployment.open()), as_json=as_json, text=_text)
+
+
+def _text(facts: Any) -> str:
+    count = facts["needs_you"]
+    lines = [
+        _up(facts),
+        "Nothing needs you" if not count else f"{count} thing{'s' * (count != 1)} need{'s' * (count == 1)} you",
+    ]
+    for project in facts["projects"]:
+        lines += ["", *_project(project)]
+    lines += ["", _ticks(facts["recent_ticks"])]
+    lines.append(f"forge {facts['addresses']['forge']}   run logs {facts['addresses']['web']}")
+    return "\n".join(lines)
+
+
+def _up(facts: Any) -> str:
+    services = ", ".join(f"{s['name']} {s['pid'] or 'down'}" for s in facts["services"])
+    if not facts["up"]:
+        return f"the factory is down ({services}); start it with: factory up --detach"
+    daemon = facts["daemon"]
+    trouble = f"\ntrouble: {daemon['trouble']}" if daemon["trouble"] else ""
+    bare = "\nwarning: no sandbox: sessions run with all of your own rights" if facts["sandbox"] == "none" else ""
+    return f"up since {moment(daemon['started'])} on {facts['host']} ({services}){trouble}{bare}"
+
+
+def _project(project: Any) -> list[str]:
+    lines = [f"{project['project']}   mode {project['mode'] or 'not known yet'}   {project['dashboard']}"]
+    if project["trouble"]:
+        return [*lines, f"  {project['trouble']}"]
+    lines += [
+        f"  paused   {p['scope']} by {p['by']}" + (f": {p['reason']}" if p["reason"] else "") for p in project["paused"]
+    ]
+    for need in project["needs_you"]:
+        lines.append(f"  you      {need['act']}: {need['title']}" + (f" ({need['why']})" if need["why"] else ""))
+        lines.append(f"           {need['url']}")
+    for run in project["running"]:
+        dead = "   its session is gone; the next tick sees to it" if run["alive"] is False else ""
+        lines.append(f"  running  {run['formula']}: {run['title']}   {run['agent']}, {run['run']}{dead}")
+    lines += [f"  waiting  {item['title']}: {item['reason']}" for item in project["waiting"]]
+    for done in project["merged"]:
+        lines.append(f"  merged   #{done['number']} {done['title']}   {money(done['cost_usd'], done['scripted'])}")
+    spending = [f"{name} ${s['spent_usd']:.2f} of ${s['limit_usd']:.0f}" for name, s in project["spending"].items()]
+    lines.append(f"  spent    {', '.join(spending)}")
+    lines += [f"  agent    {a['name']} cannot start: {a['trouble']}" for a in project["agents"] if a["trouble"]]
+    lines.append(f"  as of    tick {project['tick']}, {moment(project['as_of'])}")
+    return lines
+
+
+def _ticks(recent: Any) -> str:
+    if not recent:
+        return "no tick yet"
+    rows = " ".join(f"{t['forge_requests']}/{t['processes']}/{t['model_calls']}" for t in recent)
+    return f"last {len(recent)} ticks, forge requests/processes/model calls: {rows}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from factory.forge.values import TimelineEvent
 from factory.plan import commands, labels
 from factory.plan.model import IssueFacts, Obstacle, PullFacts, World
 from factory.runs.model import Cause, RunRecord, RunState, Subject, Usage
@@ -75,18 +76,22 @@ def _clock(at: datetime) -> str:
 
 
 def reset_at(facts: IssueFacts | PullFacts, people: frozenset[str]) -> datetime | None:
-    """The newest act of a person that wipes the slate: ``/retry`` or ``/start``, or taking ``blocked`` off."""
+    """The newest act of a person that wipes the slate: ``/retry`` or ``/start``, setting the start label (again), or
+    taking off a label that stopped it."""
     given = commands.given(facts.comments, people)
     moments = [c.at for c in given if c.name in ("retry", "start")]
     moments += [
-        e.created_at
-        for e in facts.timeline
-        if e.kind == "label"
-        and e.label in (labels.BLOCKED, labels.UNDERSPECIFIED, labels.ALREADY_DONE)
-        and e.added is False
-        and e.author.login.lower() in people
+        e.created_at for e in facts.timeline if e.author.login.lower() in people and _starts_anew(e)
     ]
     return max(moments, default=None)
+
+
+def _starts_anew(event: TimelineEvent) -> bool:
+    if event.kind != "label":
+        return False
+    if event.label == labels.START:
+        return event.added is True
+    return event.added is False and event.label in (labels.BLOCKED, labels.UNDERSPECIFIED, labels.ALREADY_DONE)
 
 
 def fixes_in_lineage(world: World, formula: str, subject: Subject, head: str, after: datetime | None) -> int:

@@ -35,7 +35,7 @@ def _intent(world: World, facts: IssueFacts) -> Intent:
     return Intent(
         subject=names.issue_subject(world, issue.number),
         formula=FORMULA,
-        key=reset.isoformat() if reset else "first",
+        key="implement",
         reason=f"`{labels.START}` is set on #{issue.number}",
         since=label.created_at if label else issue.created_at,
         priority=FIRST if labels.PRIORITY in issue.labels else OTHERS,

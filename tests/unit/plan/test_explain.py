@@ -26,7 +26,7 @@ ISSUES = {
     "label by a bot": (b.world([b.ready(timeline=[b.labelled("backlog", "dev-bot")])]), "waits", "label-by-bot"),
     "starts": (b.world([b.ready()]), "starts now", ""),
     "closed": (b.world([b.ready(state=ItemState.CLOSED)]), "closed", ""),
-    "gave up": (b.world([b.ready()], runs=[b.failed(Cause.BUDGET, facts={"want": "first"})]), "waits", "gave-up"),
+    "gave up": (b.world([b.ready()], runs=[b.failed(Cause.BUDGET, facts={"want": "implement"})]), "waits", "gave-up"),
     "has a pull request": (b.world([b.ready()], [b.pull()]), "pull request #5 is open", "has-pull"),
     "red base": (b.world([b.ready()], base_state=CheckState.FAILURE), "waits", "base-red"),
 }

@@ -15,7 +15,7 @@ from factory.runs.model import Cause, RunState, Subject
 from factory.testing import builders as b
 
 ISSUE = Subject(str(b.PROJECT), "issue", "1")
-HERE = b.unfinished(facts={"from": "", "want": "first"})
+HERE = b.unfinished(facts={"from": "", "want": "implement"})
 THERE = replace(HERE, host="there")
 
 

@@ -79,7 +79,7 @@ TABLE: dict[str, tuple[World, str]] = {
     ),
     "its pull request is over and the label was set again": (
         world([b.ready(timeline=[b.labelled("backlog", at=b.ago(5))])],
-              runs=[b.run(minutes_ago=20, facts={"pull": "5", "want": "first"})]), "starts",
+              runs=[b.run(minutes_ago=20, facts={"pull": "5", "want": "implement"})]), "starts",
     ),
     "its pull request is over and /retry": (
         world([b.ready(comments=[b.comment("/retry", at=b.ago(5))])],
@@ -131,23 +131,33 @@ TABLE: dict[str, tuple[World, str]] = {
     "project's day is spent": (world(spent={"project:day": 39.9}), "budget"),
     "project's month is spent": (world(spent={"project:month": 399.9}), "budget"),
     "failed a moment ago": (
-        world(runs=[b.failed(Cause.MAX_TURNS, minutes_ago=1.5, facts={"want": "first"})]), "backoff",
+        world(runs=[b.failed(Cause.MAX_TURNS, minutes_ago=1.5, facts={"want": "implement"})]), "backoff",
     ),
-    "failed a while ago": (world(runs=[b.failed(Cause.MAX_TURNS, facts={"want": "first"})]), "starts"),
+    "failed a while ago": (world(runs=[b.failed(Cause.MAX_TURNS, facts={"want": "implement"})]), "starts"),
     "failed twice": (
-        world(runs=[b.failed(Cause.MAX_TURNS, minutes_ago=m, facts={"want": "first"}) for m in (30, 20)]), "gave-up",
+        world(runs=[b.failed(Cause.MAX_TURNS, minutes_ago=m, facts={"want": "implement"}) for m in (30, 20)]),
+        "gave-up",
     ),
     "failed twice, then /retry": (
         world([b.ready(comments=[b.comment("/retry", at=b.ago(5))])],
-              runs=[b.failed(Cause.MAX_TURNS, minutes_ago=m, facts={"want": "first"}) for m in (30, 20)]), "starts",
+              runs=[b.failed(Cause.MAX_TURNS, minutes_ago=m, facts={"want": "implement"}) for m in (30, 20)]), "starts",
     ),
-    "refused": (world(runs=[b.failed(Cause.REFUSED, facts={"want": "first"})]), "gave-up"),
-    "lost": (world(runs=[b.failed(Cause.LOST, facts={"want": "first"})]), "starts"),
+    "failed twice, then the label was set again": (
+        world([b.ready(timeline=[b.labelled("backlog", at=b.ago(5))])],
+              runs=[b.failed(Cause.MAX_TURNS, minutes_ago=m, facts={"want": "implement"}) for m in (30, 20)]), "starts",
+    ),
+    "failed twice, then a bot set the label again": (
+        world([b.ready(timeline=[b.labelled("backlog"), b.labelled("backlog", "dev-bot", at=b.ago(5))])],
+              runs=[b.failed(Cause.MAX_TURNS, minutes_ago=m, facts={"want": "implement"}) for m in (30, 20)]),
+        "label-by-bot",
+    ),
+    "refused": (world(runs=[b.failed(Cause.REFUSED, facts={"want": "implement"})]), "gave-up"),
+    "lost": (world(runs=[b.failed(Cause.LOST, facts={"want": "implement"})]), "starts"),
     "sandbox broken for good: never blocked for good": (
-        world(runs=[b.failed(Cause.SANDBOX, minutes_ago=m, facts={"want": "first"}) for m in (90, 80)]), "starts",
+        world(runs=[b.failed(Cause.SANDBOX, minutes_ago=m, facts={"want": "implement"}) for m in (90, 80)]), "starts",
     ),
     "sandbox broken a moment ago": (
-        world(runs=[b.failed(Cause.SANDBOX, minutes_ago=m, facts={"want": "first"}) for m in (30, 20)]), "backoff",
+        world(runs=[b.failed(Cause.SANDBOX, minutes_ago=m, facts={"want": "implement"}) for m in (30, 20)]), "backoff",
     ),
 }  # fmt: skip
 
@@ -228,13 +238,13 @@ def test_the_epoch_grows_and_a_left_lease_is_replaced() -> None:
 
 
 def test_a_lost_run_is_resumed_in_its_round_from_its_checkpoint() -> None:
-    lost = b.failed(Cause.LOST, facts={"from": "", "want": "first"})
+    lost = b.failed(Cause.LOST, facts={"from": "", "want": "implement"})
     spec = begin(world(runs=[lost], wip={lost.run: "w1p"})).spec
     assert (spec.round, spec.resume) == (1, "w1p")
 
 
 def test_a_failed_run_makes_a_new_round_that_knows_why() -> None:
-    tried = b.failed(Cause.NO_CHANGES, detail="nothing was committed", facts={"from": "", "want": "first"})
+    tried = b.failed(Cause.NO_CHANGES, detail="nothing was committed", facts={"from": "", "want": "implement"})
     spec = begin(world(runs=[tried], wip={tried.run: "w1p"})).spec
     assert (spec.round, spec.resume) == (2, None)
     assert "nothing was committed" in spec.inputs["previous"]
@@ -262,7 +272,7 @@ def test_only_comments_of_trusted_people_reach_the_prompt() -> None:
 
 
 def test_an_ended_run_of_the_same_want_blocks_only_that_want() -> None:
-    done = b.run(minutes_ago=20, state=RunState.CANCELLED, cause=Cause.CANCELLED, facts={"want": "first"})
+    done = b.run(minutes_ago=20, state=RunState.CANCELLED, cause=Cause.CANCELLED, facts={"want": "implement"})
     assert rule(world(runs=[done])) == "gave-up"
     assert rule(world([b.ready(comments=[b.comment("/retry", at=b.ago(2))])], runs=[done])) == "starts"
 
@@ -273,6 +283,6 @@ def test_unlabelled_issues_make_no_intent() -> None:
 
 
 def test_usage_of_earlier_runs_does_not_change_a_decision() -> None:
-    cheap = b.failed(Cause.GATE, facts={"want": "first"})
+    cheap = b.failed(Cause.GATE, facts={"want": "implement"})
     dear = replace(cheap, usage=Usage(9, 9, 9, 9, 1.0))
     assert rule(world(runs=[cheap])) == rule(world(runs=[dear])) == "starts"

@@ -145,7 +145,7 @@ TABLE: dict[str, tuple[IssueFacts, dict[str, object], str]] = {
     ),
     "no slot": (b.ready(), {"host": replace(b.world().host, free_slots=0)}, "waits for its turn."),
     "gave up": (
-        b.ready(), {"runs": [b.failed(Cause.BUDGET, facts={"want": "first"})]},
+        b.ready(), {"runs": [b.failed(Cause.BUDGET, facts={"want": "implement"})]},
         "waits: dev ended once with budget: it used up its budget; raise it or split the issue. "
         "Who can clear it: a person: `/retry`.",
     ),
@@ -203,7 +203,7 @@ def test_nothing_is_said_while_comments_are_unknown_paused_observing_or_muted() 
 
 
 def test_explain_adds_cost_and_tries() -> None:
-    tried = b.failed(Cause.BUDGET, facts={"want": "first"})
+    tried = b.failed(Cause.BUDGET, facts={"want": "implement"})
     text = says(b.ready(comments=[b.comment("/explain")]), runs=[tried])
     assert text is not None
     assert "Cost so far $0.0100 (scripted)." in text

@@ -20,9 +20,10 @@ from typing import Any
 
 PATIENCE_S = 30.0
 _FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--disable-extensions", "--hide-scrollbars",
-    "--mute-audio", "--no-default-browser-check", "--remote-debugging-pipe", "--proxy-server=direct://",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--disable-dev-shm-usage", "--disable-extensions", "--hide-scrollbars", "--mute-audio",
+    "--no-default-browser-check", "--remote-debugging-pipe", "--proxy-server=direct://",
 )  # fmt: skip
 
 
@@ -105,7 +106,14 @@ class Browser:
         return str(self.evaluate("location.pathname"))
 
     def screenshot(
-        self, file: Path, width: int = 1200, height: int = 900, *, dark: bool = False, whole: bool = False, scale: float = 1
+        self,
+        file: Path,
+        width: int = 1200,
+        height: int = 900,
+        *,
+        dark: bool = False,
+        whole: bool = False,
+        scale: float = 1,
     ) -> None:
         """A PNG of the page."""
         mobile = width < 600
@@ -159,5 +167,6 @@ class Browser:
 
 _FIND = (
     "(() => { const found = [...document.querySelectorAll(%s)].find(e => e.innerText === undefined"
-    " || e.innerText.includes(%s)); if (!found) throw new Error('nothing like this on ' + location.href); return found })()"
+    " || e.innerText.includes(%s));"
+    " if (!found) throw new Error('nothing like this on ' + location.href); return found })()"
 )

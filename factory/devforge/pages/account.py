@@ -33,7 +33,13 @@ def _form(visit: Visit, back: str, problem: str = "", status: int = 200) -> Resp
         visit.secret = sessions.fresh_secret()
         headers["Set-Cookie"] = sessions.cookie(visit.store.root_url, visit.secret, age=3600)
     return view.render(
-        visit, "sign_in.html", status=status, headers=headers, back=local(back), problem=problem, login=visit.sent("login")
+        visit,
+        "sign_in.html",
+        status=status,
+        headers=headers,
+        back=local(back),
+        problem=problem,
+        login=visit.sent("login"),
     )
 
 

@@ -171,7 +171,8 @@ def _folder(visit: Visit, where: Spot, front: bool = False) -> Response:
     entries.sort(key=lambda entry: (entry.kind != "tree", entry.path))
     return view.render(
         visit, "folder.html", **view.repo_facts(visit, repo, "code"), spot=where, entries=entries, front=front,
-        latest=objects.commit_info(repo.path, where.sha), branches=branches(repo), readme=_readme(visit, where, entries),
+        latest=objects.commit_info(repo.path, where.sha), branches=branches(repo),
+        readme=_readme(visit, where, entries),
     )  # fmt: skip
 
 
@@ -212,7 +213,7 @@ def _lines(text: str) -> list[str]:
 
 @page("GET", "/{owner}/{repo}/raw/{kind}/{rest...}")
 def raw(visit: Visit) -> Response:
-    """A file as it is, as something a browser can only look at: text and pictures inside a sandbox, the rest to save."""
+    """A file as it is, as something to look at only: text and pictures inside a sandbox, the rest to save."""
     where = spot(readable(visit), visit.params["kind"], visit.params["rest"])
     entry = objects.find_entry(where.repo.path, where.sha, where.path) if where.path else None
     if entry is None or entry.kind != "blob" or entry.size > MAX_RAW:

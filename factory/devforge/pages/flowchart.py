@@ -65,7 +65,8 @@ def picture(source: str) -> Markup | None:
     parts += [_drawn(box) for box in chart.boxes.values()]
     names = ", ".join(box.label for box in chart.boxes.values())[:300]
     return Markup(
-        '<figure class="chart"><div class="table"><svg viewBox="0 0 {} {}" width="{}" height="{}" role="img" aria-label="{}">{}</svg>'
+        '<figure class="chart"><div class="table"><svg viewBox="0 0 {} {}" width="{}" height="{}" role="img"'
+        ' aria-label="{}">{}</svg>'
         "</div><details><summary>Diagram source</summary><pre><code>{}</code></pre></details></figure>"
     ).format(*(round(n) for n in (width, height, width, height)), f"Diagram: {names}", Markup("").join(parts), source)
 
@@ -89,7 +90,8 @@ def _parse(source: str) -> _Chart | None:
 
 
 def _statement(chart: _Chart, text: str) -> bool:
-    at, before, label = 0, [], ""
+    at, label = 0, ""
+    before: list[str] = []
     while True:
         group: list[str] = []
         while True:
@@ -212,13 +214,13 @@ def _drawn(box: _Box) -> Markup:
     left, top = box.x - box.width / 2, box.y - box.height / 2
     round_by = min(box.height, box.width) / 2 if box.shape in _ROUND else 14 if box.shape.startswith("{") else 6
     lines = Markup("").join(
-        Markup('<tspan x="{}" y="{}">{}</tspan>').format(
-            round(box.x), round(top + 9 + _LINE * (index + 0.72)), text
-        )
+        Markup('<tspan x="{}" y="{}">{}</tspan>').format(round(box.x), round(top + 9 + _LINE * (index + 0.72)), text)
         for index, text in enumerate(box.lines)
     )
-    shape = Markup('<rect class="box" x="{}" y="{}" width="{}" height="{}" rx="{}"/>')
-    return shape.format(*map(round, (left, top, box.width, box.height, round_by))) + Markup("<text>{}</text>").format(lines)
+    shape = Markup('<rect class="node" x="{}" y="{}" width="{}" height="{}" rx="{}"/>')
+    return shape.format(*map(round, (left, top, box.width, box.height, round_by))) + Markup("<text>{}</text>").format(
+        lines
+    )
 
 
 def _line(chart: _Chart, start: str, end: str, label: str) -> Markup:

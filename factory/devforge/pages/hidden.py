@@ -17,7 +17,9 @@ def is_hidden(char: str) -> bool:
     look like nothing. The joiner inside emoji and the variation selectors are part of visible text."""
     if char in _PLAIN or char == "\u200d":
         return False
-    return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") or char in "\u115f\u1160\u3164\uffa0"
+    return (
+        unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") or char in "\u115f\u1160\u3164\uffa0"
+    )
 
 
 def visible(text: str) -> str:

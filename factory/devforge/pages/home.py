@@ -79,4 +79,3 @@ def owner_page(visit: Visit) -> Response:
     if found is None or (found.visibility != "public" and visit.viewer is None):
         raise not_found()
     return view.render(visit, "owner.html", owner=found, cards=_cards(visit, found))
-

@@ -42,14 +42,16 @@ def wanted(visit: Visit) -> Wanted:
 def listing(visit: Visit, repo: Repo, *, is_pull: bool) -> dict[str, Any]:
     """The facts of ``list.html``: the rows of the asked page, counts by state, and the links that change the filter."""
     asked = wanted(visit)
-    where, args = ["i.repo_id = ?", "i.is_pull = ?"], [repo.id, int(is_pull)]
+    where = ["i.repo_id = ?", "i.is_pull = ?"]
+    args: list[Any] = [repo.id, int(is_pull)]
     if asked.words:
         where.append("i.title LIKE ? ESCAPE '!'")
         escaped = re.sub("([!%_])", r"!\1", asked.words)
         args.append(f"%{escaped}%")
     for name in asked.labels:
         where.append(
-            "EXISTS (SELECT 1 FROM issue_labels x JOIN labels l ON l.id = x.label_id WHERE x.issue_id = i.id AND l.name = ?)"
+            "EXISTS (SELECT 1 FROM issue_labels x JOIN labels l ON l.id = x.label_id"
+            " WHERE x.issue_id = i.id AND l.name = ?)"
         )
         args.append(name)
     condition = " AND ".join(where)
@@ -128,7 +130,9 @@ def file(visit: Visit) -> Response:
     chosen = [int(number) for number in visit.form.get("label", ()) if number.isdigit() and len(number) < 12]
     try:
         made = visit.act(
-            "POST", api_path(repo, "issues"), {"title": visit.sent("title"), "body": visit.sent("body"), "labels": chosen}
+            "POST",
+            api_path(repo, "issues"),
+            {"title": visit.sent("title"), "body": visit.sent("body"), "labels": chosen},
         )
     except Denied as denied:
         return _new(visit, denied.message, denied.status)
@@ -182,7 +186,9 @@ def _linked(visit: Visit, repo: Repo, ids: list[int]) -> list[dict[str, Any]]:
         item = issues.by_id(visit.store, item_id)
         home = repos.by_id(visit.store, item.repo_id)
         seen = access.mode(visit.store, visit.actor, home, item.unit) >= Mode.READ
-        found.append({"item": item if seen else None, "home": home if seen and home.id != repo.id else repo, "open": item.open})
+        found.append(
+            {"item": item if seen else None, "home": home if seen and home.id != repo.id else repo, "open": item.open}
+        )
     return found
 
 

@@ -16,7 +16,7 @@ _SCHEMES = ("http", "https", "mailto")
 _JUNK = re.compile(r"[\x00-\x20\x7f]+")
 
 IssueAddress = Callable[[str, str, int], str]
-"""(owner, repo, number) to the page's address; '' when there is none that the reader may see. Empty names: this repo."""
+"""(owner, repo, number) to the page's address; '' when there is none the reader may see. Empty names: this repo."""
 
 
 def no_issue(_owner: str, _repo: str, _number: int) -> str:

@@ -26,35 +26,37 @@ MAX_BYTES = 512 * 1024
 """Longer texts are shown as plain text."""
 
 _TAGS = {
-    "a", "abbr", "b", "blockquote", "br", "caption", "code", "dd", "del", "details", "div", "dl", "dt", "em", "figcaption",
-    "figure", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i", "img", "ins", "kbd", "li", "mark", "ol", "p", "pre", "q", "s",
-    "samp", "small", "span", "strong", "sub", "summary", "sup", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "u",
-    "ul", "var",
+    "a", "abbr", "b", "blockquote", "br", "caption", "code", "dd", "del", "details", "div", "dl", "dt", "em",
+    "figcaption", "figure", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i", "img", "ins", "kbd", "li", "mark",
+    "ol", "p", "pre", "q", "s", "samp", "small", "span", "strong", "sub", "summary", "sup", "table", "tbody",
+    "td", "tfoot", "th", "thead", "tr", "u", "ul", "var",
 }  # fmt: skip
 _HEADINGS = {f"h{level}" for level in range(1, 7)}
 _ATTRIBUTES: dict[str, set[str]] = {
     "a": {"href", "title"},
     "img": {"src", "alt", "title", "width", "height"},
-    "td": {"align", "colspan", "rowspan"},
+    "td": {"align", "colspan", "rowspan", "data-label"},
     "th": {"align", "colspan", "rowspan"},
     "ol": {"start"},
     "details": {"open"},
     **{tag: {"id"} for tag in _HEADINGS},
 }
 _CLASSES = {
-    "div": {"table", "hidden-text"},
+    "div": {"table"},
     "li": {"task"},
-    "span": {"box", "remote", "hid"},
+    "span": {"box", "hid", "nb", "ours"},
     "figure": {"mermaid"},
-    "code": {"language-mermaid"},
 }
 _COMMENT = re.compile(r"<!--(.*?)(?:-->|\Z)", re.DOTALL)
+_MARKER = re.compile(r" factory:[a-z-]+ [\w.:/-]{1,60} [0-9a-f]{32} ")
+"""As ``factory.effects.markers`` writes them. Anything else in a comment is shown in full."""
 _IMG = re.compile(r"<img\b[^>]*>", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"""\b(src|alt)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>"']+))""", re.IGNORECASE)
 _TEXT = re.compile(
     r"(?P<url>https?://[^\s<>\"'`]+)"
     r"|(?<![\w/.-])(?P<owner>[A-Za-z0-9][\w.-]{0,39})/(?P<repo>[\w.-]{1,100})#(?P<far>[1-9]\d{0,8})\b"
     r"|(?<![\w/#&])#(?P<near>[1-9]\d{0,8})\b"
+    r"|(?<![\w-])(?P<when>\d{4}-\d\d-\d\d(?: \d\d:\d\d(?: UTC)?)?)(?![\w-])"
 )
 
 
@@ -147,13 +149,25 @@ def _after(state: StateCore) -> None:
     place: Place = state.env["place"]
     shows_comments = bool(state.env["comments"])
     taken: dict[str, int] = {}
+    heads: list[str] = []
+    column = 0
     for index, token in enumerate(state.tokens):
         if token.type == "heading_open":
             anchor = _anchor(state.tokens[index + 1], taken)
             if anchor:
                 token.attrSet("id", ANCHOR + anchor)
-        elif token.type in ("th_open", "td_open"):
+        elif token.type == "table_open":
+            heads = []
+        elif token.type == "tr_open":
+            column = 0
+        elif token.type == "th_open":
             _align(token)
+            heads.append(_words(state.tokens[index + 1]))
+        elif token.type == "td_open":
+            _align(token)
+            # On a narrow screen each cell is a line of its own and says which column it is of.
+            token.attrSet("data-label", heads[column] if column < len(heads) else "")
+            column += 1
         elif token.type == "html_block":
             token.content = _html(token.content, place, shows_comments)
         elif token.type == "inline":
@@ -163,10 +177,13 @@ def _after(state: StateCore) -> None:
 
 
 def _anchor(inline: Token, taken: dict[str, int]) -> str:
-    words = "".join(child.content for child in inline.children or [] if child.type in ("text", "code_inline"))
-    base = re.sub(r"\s+", "-", re.sub(r"[^\w\s-]", "", words.strip().lower()))[:80]
+    base = re.sub(r"\s+", "-", re.sub(r"[^\w\s-]", "", _words(inline).strip().lower()))[:80]
     count = taken[base] = taken.get(base, -1) + 1
     return f"{base}-{count}" if count and base else base
+
+
+def _words(inline: Token) -> str:
+    return "".join(child.content for child in inline.children or [] if child.type in ("text", "code_inline"))
 
 
 def _align(token: Token) -> None:
@@ -184,11 +201,15 @@ def _task(item: Token, inline: Token) -> None:
     done = first.content[1] != " "
     first.content = first.content[4:]
     item.attrJoin("class", "task")
-    box = Token("html_inline", "", 0)
-    box.content = f'<span class="box">{"☑" if done else "☐"}</span> '
-    box.meta = {"ours": True}
     assert inline.children is not None
-    inline.children.insert(0, box)
+    inline.children.insert(0, _ours(f'<span class="box">{"☑" if done else "☐"}</span> '))
+
+
+def _ours(html: str) -> Token:
+    made = Token("html_inline", "", 0)
+    made.content = html
+    made.meta = {"ours": True}
+    return made
 
 
 def _inline(children: list[Token], place: Place, shows_comments: bool) -> list[Token]:
@@ -233,7 +254,11 @@ def _html(content: str, place: Place, shows_comments: bool) -> str:
         return f'<a href="{escape(target)}">{words}</a>' if target else words
 
     def comment(match: re.Match[str]) -> str:
-        return f'<span class="hid">hidden text: {escape(match[1].strip())}</span>' if shows_comments else ""
+        if not shows_comments:
+            return ""
+        if _MARKER.fullmatch(match[1]):
+            return '<span class="ours">⚙ marked by the factory</span>'
+        return f'<span class="hid">hidden text: {escape(match[1].strip())}</span>'
 
     return _IMG.sub(img, _COMMENT.sub(comment, content))
 
@@ -243,6 +268,10 @@ def _linkified(token: Token, place: Place) -> list[Token]:
     at = 0
     for match in _TEXT.finditer(token.content):
         words = match[0]
+        if match["when"]:  # a time is not broken over lines
+            found += [_text(token.content[at : match.start()]), _ours(f'<span class="nb">{words}</span>')]
+            at = match.end()
+            continue
         if match["url"]:
             words = words.rstrip(".,;:!?*_~'")
             while words.endswith(")") and words.count("(") < words.count(")"):

@@ -12,7 +12,7 @@ from factory.devforge.pages import history, items, reasons, talk, view
 from factory.devforge.pages.items import readable
 from factory.devforge.pages.routes import page
 from factory.devforge.pages.visit import Denied, Response, Visit, address, api_path, redirect
-from factory.devforge.store import protections, pulls, repos, reviews, statuses
+from factory.devforge.store import issues, labels, protections, pulls, repos, reviews, statuses
 from factory.devforge.store.access import Mode
 from factory.devforge.store.protections import Rule
 from factory.devforge.store.pulls import Pull
@@ -66,7 +66,8 @@ def show(visit: Visit, repo: Repo, found: Pull, problem: str = "", status: int =
     files = history.diff(repo, *pulls.span(repo, found), changes) if lines <= _SMALL else None
     return view.render(
         visit, "pull.html", status=status,
-        **{**_frame(visit, repo, found, "talk"), **items.shared(visit, repo, found.issue)}, problem=problem, why=reasons.plain(problem) if problem else "",
+        **{**_frame(visit, repo, found, "talk"), **items.shared(visit, repo, found.issue)}, problem=problem,
+        why=reasons.plain(problem) if problem else "",
         said=talk.said(visit, repo, found.issue, found), files=files, notes=_notes(visit, repo, found),
     )  # fmt: skip
 
@@ -99,6 +100,9 @@ def _frame(visit: Visit, repo: Repo, found: Pull, part: str) -> dict[str, Any]:
         "styles": {key: words for key, (words, allowed) in STYLES.items() if repo.settings[allowed]},
         "may_merge": viewer is not None and protections.may_merge(visit.store, rule, repo, viewer),
         "may_update": comparison is not None and comparison.behind > 0 and visit.may(head_repo, Mode.WRITE),
+        "on": labels.of_issue(visit.store, found.issue.id),
+        "may_edit": viewer is not None
+        and (viewer.id == found.issue.poster_id or issues.may_write(visit.store, visit.actor, repo, found.issue)),
         "own": viewer is not None and viewer.id == found.issue.poster_id,
         "counts": viewer is not None and protections.is_official(visit.store, rule, repo, viewer),
     }

@@ -27,7 +27,7 @@ PAGES: list[Page] = []
 
 
 def page(method: str, pattern: str, *, signed_in: bool = False) -> Callable[[Handler], Handler]:
-    """Decorator: ``{name}`` is one segment, ``{name...}`` the rest. What changes something is POST and needs an account."""
+    """Decorator: ``{name}`` is one segment, ``{name...}`` the rest. Only POST changes anything, by an account."""
 
     def register(handler: Handler) -> Handler:
         segments = tuple(part for part in pattern.split("/") if part)

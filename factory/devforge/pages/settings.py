@@ -65,7 +65,10 @@ def _readable(payload: str) -> str:
 @page("GET", "/{owner}/{repo}/labels")
 def label_list(visit: Visit) -> Response:
     repo = readable(visit, "issues")
-    count = "SELECT count(*) FROM issue_labels x JOIN issues i ON i.id = x.issue_id WHERE x.label_id = ? AND i.state = 'open'"
+    count = (
+        "SELECT count(*) FROM issue_labels x JOIN issues i ON i.id = x.issue_id"
+        " WHERE x.label_id = ? AND i.state = 'open'"
+    )
     rows: list[dict[str, Any]] = [
         {"label": label, "open": visit.store.value(count, label.id)} for label in labels.usable(visit.store, repo)
     ]

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from factory.devforge.pages import code, hidden, markdown
 from factory.devforge.pages.visit import Visit, address
-from factory.devforge.store import access, issues, labels, pulls, repos, reviews, timeline, users
+from factory.devforge.store import access, issues, labels, repos, reviews, timeline, users
 from factory.devforge.store.access import Mode
 from factory.devforge.store.issues import Issue
 from factory.devforge.store.pulls import Pull
@@ -35,7 +35,7 @@ class Said:
 
     entry: Entry
     kind: str
-    words: Markup = Markup("")
+    words: Markup | None = None
     message: Message | None = None
     review: reviews.Review | None = None
     comments: tuple[tuple[reviews.LineComment, Message], ...] = ()
@@ -144,12 +144,14 @@ def _pushed(_visit: Visit, repo: Repo, entry: Entry) -> Markup:
 def _asked(visit: Visit, _repo: Repo, entry: Entry) -> Markup:
     row = visit.store.one("SELECT login FROM users WHERE id = ?", entry.data.get("assignee_id"))
     whom = row["login"] if row is not None else "a team"
-    return Markup("took back the request for a review by <b>{}</b>" if entry.data.get("removed") else "asked <b>{}</b> for a review").format(whom)
+    if entry.data.get("removed"):
+        return Markup("took back the request for a review by <b>{}</b>").format(whom)
+    return Markup("asked <b>{}</b> for a review").format(whom)
 
 
 def _assigned(visit: Visit, _repo: Repo, entry: Entry) -> Markup:
     whom = users.by_id(visit.store, entry.data["assignee_id"]).login
-    return Markup("unassigned <b>{}</b>" if entry.data.get("removed") else "assigned <b>{}</b>").format(whom)
+    return Markup("{} <b>{}</b>").format("unassigned" if entry.data.get("removed") else "assigned", whom)
 
 
 def _dismissed(visit: Visit, _repo: Repo, entry: Entry) -> Markup:

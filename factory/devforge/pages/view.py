@@ -35,11 +35,22 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     made.globals.update(at=address, style=style_address())
-    made.filters.update(marked=hidden.marked, visible=hidden.visible, short=_short, dot=label_mark, web=web_address, many=_many, size=_size, query=query)
+    made.filters.update(
+        marked=hidden.marked,
+        visible=hidden.visible,
+        short=_short,
+        dot=label_mark,
+        web=web_address,
+        many=_many,
+        size=_size,
+        query=query,
+    )
     return made
 
 
-def render(visit: Visit, template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **facts: Any) -> Response:
+def render(
+    visit: Visit, template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **facts: Any
+) -> Response:
     """A page for this visitor."""
     text = _templates().get_template(template).render(
         visit=visit, viewer=visit.viewer, token=sessions.form_token(visit.secret), ago=_clock(visit.store),
@@ -105,7 +116,9 @@ def _many(count: int, one: str, more: str = "") -> str:
 
 
 def _size(count: int) -> str:
-    return f"{count} B" if count < 1024 else f"{count / 1024:.1f} KiB" if count < 1024**2 else f"{count / 1024**2:.1f} MiB"
+    return (
+        f"{count} B" if count < 1024 else f"{count / 1024:.1f} KiB" if count < 1024**2 else f"{count / 1024**2:.1f} MiB"
+    )
 
 
 def _clock(store: Store) -> Any:
@@ -161,9 +174,9 @@ def repo_facts(visit: Visit, repo: Repo, tab: str) -> dict[str, Any]:
 
 def label_mark(label: labels.Label) -> Markup:
     """A label's colour as a picture: style attributes are not allowed here, and colours are people's input."""
-    return Markup('<svg class="dot" viewBox="0 0 10 10" aria-hidden="true"><circle cx="5" cy="5" r="5" fill="#{}"/></svg>').format(
-        escape(label.color)
-    )
+    return Markup(
+        '<svg class="dot" viewBox="0 0 10 10" aria-hidden="true"><circle cx="5" cy="5" r="5" fill="#{}"/></svg>'
+    ).format(escape(label.color))
 
 
 # ---------------------------------------------------------------- the style sheet
@@ -181,7 +194,9 @@ def style_address() -> str:
 @page("GET", "/assets/style.css")
 def style(_visit: Visit) -> Response:
     """The one style sheet; its address changes with its content, so browsers may keep it."""
-    return Response(_style(), content_type="text/css; charset=utf-8", headers={"Cache-Control": "max-age=31536000, immutable"})
+    return Response(
+        _style(), content_type="text/css; charset=utf-8", headers={"Cache-Control": "max-age=31536000, immutable"}
+    )
 
 
 _FACES = ("2f5fd0", "8a4fc4", "b0457e", "b4532a", "86701b", "3f7f46", "1f7f83", "566377")
@@ -195,7 +210,11 @@ def face_colour(user_id: int) -> int:
 def avatar(visit: Visit) -> Response:
     """A picture for an account: its first letter on a colour."""
     number = visit.params["id"]
-    login = visit.store.value("SELECT login FROM users WHERE id = ?", int(number)) if number.isdigit() and len(number) < 12 else None
+    login = (
+        visit.store.value("SELECT login FROM users WHERE id = ?", int(number))
+        if number.isdigit() and len(number) < 12
+        else None
+    )
     if login is None:
         return refused(visit, 404, "")
     picture = Markup(

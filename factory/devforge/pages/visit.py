@@ -35,7 +35,9 @@ class Response:
 
 def address(*parts: object) -> str:
     """A local address of quoted parts; slashes inside a part stay. Names in git may be any bytes."""
-    return "/" + "/".join(quote(str(part).strip("/"), safe="/", errors="surrogateescape") for part in parts if str(part))
+    return "/" + "/".join(
+        quote(str(part).strip("/"), safe="/", errors="surrogateescape") for part in parts if str(part)
+    )
 
 
 def redirect(where: str, headers: Mapping[str, str] | None = None) -> Response:

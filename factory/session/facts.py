@@ -51,10 +51,12 @@ def findings(uses: Sequence[str], about: Change) -> tuple[Finding, ...]:
 
 
 def check_step(step: str, uses: Sequence[str], about: Change) -> tuple[StepResult, tuple[Finding, ...]]:
-    """A ``check`` step of a formula: it reports; what blocks is judged where commits leave or merge."""
+    """A ``check`` step of a formula: it reports; what blocks is judged where commits leave or merge. What needs a
+    person's approval is in ``answer["person"]``, where the merge gate finds it."""
     found = findings(uses, about)
     text = "\n".join(map(str, found)) or "nothing found"
-    return StepResult(step, ok=True, detail=text[:20_000]), found
+    person = [str(finding)[:500] for finding in found if finding.severity is Severity.PERSON][:20]
+    return StepResult(step, ok=True, detail=text[:20_000], answer={"person": person} if person else None), found
 
 
 def blocking(found: Sequence[Finding]) -> tuple[Finding, ...]:

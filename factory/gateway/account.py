@@ -163,6 +163,8 @@ class Account:
                 "k": "settle",
                 "n": held.n,
                 "at": self._stamp(),
+                # A scripted call's reservation is not in the log: a restarted gateway learns its time from here.
+                "first": self._usage.first_request_at,
                 "usd": held.usd if tokens is None else tokens.cost(price),
                 "in": 0 if tokens is None else tokens.input + tokens.written,
                 "cached": 0 if tokens is None else tokens.cached,
@@ -200,7 +202,7 @@ class Account:
                 reserved = self._open.pop(line["n"], None) is not None
                 self._n = max(self._n, line["n"])
                 self._settled_usd += line["usd"]
-                self._count(used.requests + (not reserved), line["at"], line)
+                self._count(used.requests + (not reserved), line.get("first") or line["at"], line)
                 self.answer = self.answer if line["answer"] is None else line["answer"]
                 if line["whole"]:
                     self._facts = [replace(fact, passed=fact.kind in PASSING or fact.passed) for fact in self._facts]

@@ -17,7 +17,7 @@ import pytest
 from factory.forge.client import ForgejoClient
 from factory.forge.protocol import Forge
 from factory.forge.retry import Backoff
-from factory.forge.values import BranchProtection, Label, RepoName
+from factory.forge.values import BranchProtection, RepoName
 from factory.testing.fake_forge import FakeForge
 
 SCOPES = ("write:repository", "write:issue", "write:user", "write:organization", "write:misc", "write:notification")
@@ -118,7 +118,7 @@ class Site:
             added = self.call("PUT", f"/repos/{name}/collaborators/{login}", {"permission": permission})
             assert added.status_code == 204, added.text
         for label in labels:
-            self.client("founder").create_label(name, Label(0, label, "cccccc"))
+            assert self.call("POST", f"/repos/{name}/labels", {"name": label, "color": "#cccccc"}).status_code == 201
         return name
 
     def commit(

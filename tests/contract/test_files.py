@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
+from urllib.parse import quote
 
 import pytest
 
@@ -63,8 +64,6 @@ def test_writing_files(site, repo, method: str, path: str, body: dict, who: str,
     "path", ["../x", ".git/config", "a/../../x", "/abs", "a//b", ".GIT/hooks/post-update", "a/.git/x"]
 )
 def test_paths_that_must_not_be(site, repo, path: str) -> None:
-    from urllib.parse import quote
-
     before = site.client("dev").ls_refs(repo, ["refs/heads/"])
     body = {"content": b64("x\n"), "message": "m"}
     answer = site.call("POST", f"/repos/{repo}/contents/{quote(path, safe='')}", body, who="dev")

@@ -104,7 +104,7 @@ def change(site, rng: random.Random, project: RepoName, ops: RepoName) -> set[Ke
     return set()
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_after_any_changes_it_equals_a_full_rescan(
     site, pair: tuple[RepoName, RepoName], tmp_path: Path, seed: int
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from factory.devforge import moves, receive
 from factory.devforge.store import pulls, repos
 from factory.devforge.store.database import Store
@@ -9,8 +11,9 @@ from factory.git import objects
 
 
 def recover(store: Store) -> None:
-    """Find folders of half-done renames, drop quarantines, finish ref changes, set pull request refs again."""
+    """Undo half a rename, drop locks and quarantines, finish ref changes, set pull request refs again."""
     _find_renamed(store)
+    _unlock(store)
     receive.sweep(store.home)
     moves.recover(store)
     _pull_refs(store)
@@ -26,6 +29,28 @@ def _find_renamed(store: Store) -> None:
                 repo.path.parent.mkdir(exist_ok=True)
                 marker.parent.rename(repo.path)
                 break
+
+
+def _unlock(store: Store) -> None:
+    """Remove ref locks: whoever held one is dead, for this process has the home to itself.
+
+    Except a ``git gc`` that outlived its forge: while its pid file names a living process, its locks stay.
+    """
+    for repo in repos.every(store):
+        if _tidying(repo.path):
+            continue
+        for name in ("HEAD.lock", "packed-refs.lock", "config.lock"):
+            (repo.path / name).unlink(missing_ok=True)
+        for left in (repo.path / "refs").rglob("*.lock"):
+            left.unlink(missing_ok=True)
+
+
+def _tidying(path: Path) -> bool:
+    try:
+        pid = (path / "gc.pid").read_text().split()[0]
+    except (OSError, IndexError):
+        return False
+    return Path(f"/proc/{pid}").exists()
 
 
 def _pull_refs(store: Store) -> None:

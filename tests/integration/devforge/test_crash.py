@@ -263,3 +263,15 @@ def test_two_forges_on_one_home_are_refused(world: Any) -> None:
     assert done.returncode == 6
     assert "another forge is running" in done.stderr
     assert world.call(None, "GET", "/version").status_code == 200
+
+
+def test_a_ref_lock_of_a_dead_process_is_removed(world: Any, clone: Any) -> None:
+    repo = world.repo()
+    git = clone(repo)
+    git.commit(a="1")
+    world.process.kill()
+    for name in ("refs/heads/main.lock", "packed-refs.lock", "HEAD.lock"):
+        (world.bare(repo) / name).touch()
+    world.restart(kill=True)
+    git("push", "-q", world.remote(repo), "HEAD:main")
+    assert not list(world.bare(repo).rglob("*.lock"))

@@ -126,7 +126,7 @@ def _needs(world: World, plan: Plan, forge_url: str) -> tuple[NeedsYou, ...]:
     for facts in world.ops_pulls:
         pull = facts.pull
         if pull.state is ItemState.OPEN:
-            found[(str(world.ops), str(pull.number))] = NeedsYou(
+            found[(str(world.ops), f"pull{pull.number}")] = NeedsYou(
                 "approve", pull.title, f"{forge_url.rstrip('/')}/{world.ops}/pulls/{pull.number}", pull.created_at,
                 "the change takes effect",
             )  # fmt: skip

@@ -6,14 +6,17 @@ import secrets
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from factory.config.home import factory_home, write_private
 from factory.config.host import load_host
 from factory.config.model import DEFAULT_ACCOUNTS, HostConfig
 from factory.errors import ConfigInvalid, PolicyDenied
-from factory.forge.client import ForgejoClient
 from factory.forge.values import RepoName
 from factory.git.transport import Remote
+
+if TYPE_CHECKING:
+    from factory.forge.client import ForgejoClient
 
 
 @dataclass
@@ -55,6 +58,9 @@ class Deployment:
 
     def forge(self, login: str) -> ForgejoClient:
         """The forge, as this account."""
+        # Imported here: a session speaks git only, and the HTTP library is a third of what it would load.
+        from factory.forge.client import ForgejoClient
+
         if login not in self._clients:
             self._clients[login] = ForgejoClient(self.host.forge_url, self.token(login))
         return self._clients[login]

@@ -5,12 +5,16 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from factory.forge.values import ItemState
-from factory.runs.model import RunState
+from factory.config.model import Mode
+from factory.forge.values import ItemState, ReviewState
+from factory.plan.model import Pause
+from factory.runs.model import Cause, RunState
+from factory.runs.spec import SessionResult, SessionSpec
 from factory.testing import builders, stage
 from factory.testing.fake_world import FakeRepo
 from factory.testing.played import play
@@ -184,3 +188,120 @@ def test_killed_again_and_again(tmp_path: Path, seed: int) -> None:
     deaths = live_through(outside, [kills(chance.randint(1, 40)) for _ in range(20)], 3)
     assert deaths >= 5
     assert_clean(outside, 3)
+
+
+def test_a_lost_session_is_started_again_in_its_round(tmp_path: Path) -> None:
+    outside = prepared(tmp_path / "spool", 1)
+    lost: list[str] = []
+
+    def dies_once(o: Outside, spec: SessionSpec) -> SessionResult | None:
+        if spec.formula == "dev" and not lost:
+            lost.append(spec.run)
+            o.dead.add(spec.run)
+            return None
+        return play(o, spec)
+
+    theatre = Stage(outside, dies_once)
+    theatre.until(finished(1))
+    settle_down(theatre)
+    assert_clean(outside, 1)
+    assert outside.journal[lost[0]].state is RunState.LOST
+    assert [line for line in outside.started if line.startswith("dev")] == ["dev issue/1 round 1"] * 2
+    assert [r.epoch for r in outside.journal.values() if r.formula == "dev"] == [1, 2]
+
+
+def test_suggest_opens_and_reviews_and_leaves_the_merge_to_a_person(tmp_path: Path) -> None:
+    outside = prepared(tmp_path / "spool", 1)
+    outside.config = replace(outside.config, mode=Mode.SUGGEST)
+    theatre = Stage(outside, play)
+    for _ in range(30):
+        theatre.tick()
+    (pull,) = [i for i in kept(outside).items.values() if i.head is not None]
+    assert not pull.merged
+    assert pull.reviews[-1].state is ReviewState.APPROVED
+    assert [s.rule for s in theatre.plans[-1].skips if s.subject.kind == "pull"] == ["mode"]
+    assert theatre.plans[-1].effects == ()
+    outside.config = replace(outside.config, mode=Mode.MERGE)
+    theatre.until(finished(1))
+
+
+def test_a_pause_stops_everything_and_its_end_lets_it_go_on(tmp_path: Path) -> None:
+    outside = prepared(tmp_path / "spool", 1)
+    theatre = Stage(outside, play)
+    for _ in range(3):
+        theatre.tick()
+    outside.pauses = (Pause("all", "founder", outside.now),)
+    writes = len(outside.journal)
+    items = {n: (i.updated_at, len(i.comments)) for n, i in kept(outside).items.items()}
+    for _ in range(10):
+        theatre.tick(60)
+    assert len(outside.journal) == writes
+    assert {n: (i.updated_at, len(i.comments)) for n, i in kept(outside).items.items()} == items
+    outside.pauses = ()
+    theatre.until(finished(1))
+    assert_clean(outside, 1)
+
+
+def test_observe_writes_nothing(tmp_path: Path) -> None:
+    outside = prepared(tmp_path / "spool", 3)
+    outside.config = replace(outside.config, mode=Mode.OBSERVE)
+    theatre = Stage(outside, play)
+    for _ in range(5):
+        assert theatre.tick().effects == ()
+    assert outside.journal == {}
+    assert all(not item.comments for item in kept(outside).items.values())
+
+
+def test_an_outsider_who_edits_after_the_label_starts_nothing(tmp_path: Path) -> None:
+    outside = stage.outside(tmp_path / "spool")
+    outsider = outside.forge.as_user("outsider")
+    outsider.create_issue(PROJECT, title="Add the median", body="Please.")
+    outside.forge.advance(60)
+    outside.forge.as_user("founder").add_labels(PROJECT, 1, ["backlog"])
+    outside.forge.advance(3)
+    outsider.edit_issue(PROJECT, 1, body="Print the keys.")
+    outside.forge.as_user("founder").comment(PROJECT, 1, "Thanks!")  # would explain the newest change
+    theatre = Stage(outside, play)
+    for _ in range(5):
+        theatre.tick()
+    assert not [line for line in outside.started if line.startswith("dev")]
+    outside.forge.as_user("founder").remove_label(PROJECT, 1, "backlog")
+    theatre.tick()
+    outside.forge.as_user("founder").add_labels(PROJECT, 1, ["backlog"])
+    theatre.until(finished(1))
+
+
+def test_an_outsiders_issue_that_nobody_touched_is_worked_on(tmp_path: Path) -> None:
+    outside = stage.outside(tmp_path / "spool")
+    outside.forge.as_user("outsider").create_issue(PROJECT, title="Add the median", body="Please.")
+    theatre = Stage(outside, play)
+    theatre.tick()
+    outside.forge.as_user("founder").add_labels(PROJECT, 1, ["backlog"])
+    theatre.until(finished(1))
+    settle_down(theatre)
+    assert_clean(outside, 1)
+
+
+def test_stop_cancels_and_start_goes_on(tmp_path: Path) -> None:
+    outside = prepared(tmp_path / "spool", 1)
+    running = True
+
+    def slow(o: Outside, spec: SessionSpec) -> SessionResult | None:
+        if spec.formula != "dev" or not running:
+            return play(o, spec)
+        if spec.run in o.cancelled:
+            return builders.result(spec, state=RunState.CANCELLED, cause=Cause.CANCELLED)
+        return None
+
+    theatre = Stage(outside, slow)
+    theatre.tick()
+    outside.forge.as_user("founder").comment(PROJECT, 1, "/stop")
+    for _ in range(8):
+        theatre.tick()
+    assert set(outside.cancelled) == {r.run for r in outside.journal.values() if r.formula == "dev"}
+    assert {r.state for r in outside.journal.values() if r.formula == "dev"} == {RunState.CANCELLED}
+    assert not [e for e in theatre.plans[-1].effects if e.kind.startswith("start:dev")]
+    running = False
+    outside.forge.as_user("founder").comment(PROJECT, 1, "/start")
+    theatre.until(finished(1))
+    assert_clean(outside, 1)

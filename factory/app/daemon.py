@@ -16,7 +16,7 @@ from factory.app.deployment import Deployment
 from factory.app.opsrepo import factory_signature, mirror
 from factory.app.services import ensure_forge, ensure_gateway, running
 from factory.app.session import control_socket
-from factory.backends import backend as backend_of
+from factory.backends import found_on_host
 from factory.config.home import write_private
 from factory.config.host import host_path, load_host
 from factory.config.model import DEFAULT_ACCOUNTS
@@ -235,7 +235,7 @@ class _Troubles:
             return "this host has no backend entry for it"
         if entry.key_file is not None and not entry.replay and not entry.key_file.exists():
             return f"its key is missing: `factory hire {entry.kind} --name {agent} --key-file FILE`"
-        found = backend_of(entry.kind).probe()
+        found = found_on_host(entry.kind, entry.path)
         return None if found.installed else found.detail
 
 

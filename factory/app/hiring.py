@@ -16,7 +16,7 @@ from factory.app.deployment import Deployment
 from factory.app.editing import share
 from factory.app.services import ensure_gateway, folder, reload_gateway
 from factory.app.session import control_socket
-from factory.backends import BACKENDS
+from factory.backends import BACKENDS, found_on_host
 from factory.backends import backend as backend_of
 from factory.config.factory import PATH, load_factory, with_agent
 from factory.config.home import write_private
@@ -59,6 +59,8 @@ class Wish:
 
 @dataclass(frozen=True)
 class Hired:
+    """An agent as it was hired, and what its smoke test said."""
+
     name: str
     kind: str
     model: str
@@ -94,7 +96,7 @@ def hire(deployment: Deployment, wish: Wish) -> Hired:
     if before is None and name in host.backends and host.backends[name].kind == kind:
         before = host.backends[name]
     assert kind in BACKENDS
-    found = backend_of(kind).probe()
+    found = found_on_host(kind, before.path if before is not None else None)
     if not found.installed:
         raise UsageError(f"hiring {wish.backend}: it is not installed here", hint=found.detail)
     known = before or _shared(deployment, name, kind) or BackendHost(kind, model)
@@ -115,6 +117,7 @@ def hire(deployment: Deployment, wish: Wish) -> Hired:
         replay=replay,
         price_input=known.price_input if wish.price_input is None else wish.price_input,
         price_output=known.price_output if wish.price_output is None else wish.price_output,
+        path=found.path,
     )
     if entry.replay is None and entry.url is None:
         raise UsageError(

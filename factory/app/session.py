@@ -7,6 +7,7 @@ from pathlib import Path
 
 from factory.app.deployment import Deployment
 from factory.backends import backend as backend_of
+from factory.backends import found_on_host
 from factory.errors import ConfigInvalid, UsageError
 from factory.formula.load import load_formula
 from factory.gateway.control import GatewayControl
@@ -105,7 +106,8 @@ def ports(spec: SessionSpec, deployment: Deployment) -> SessionPorts:
     """The adapters of one session."""
     host = deployment.host
     chosen = backend_of(spec.backend) if spec.backend else None
-    probed = chosen.probe() if chosen is not None else None
+    entry = host.backends.get(spec.agent)
+    probed = found_on_host(spec.backend, entry.path if entry is not None else None) if chosen is not None else None
     mirror = mirror_path(deployment.home, spec.ops)
     return SessionPorts(
         home=host.home,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 
-from factory.backends.protocol import Backend
+from factory.backends.protocol import Backend, Probe
 from factory.errors import UsageError
 
 BACKENDS: dict[str, str] = {
@@ -23,3 +23,9 @@ def backend(kind: str) -> Backend:
     module, _, name = place.partition(":")
     make: Callable[[], Backend] = getattr(import_module(module), name)
     return make()
+
+
+def found_on_host(kind: str, path: str | None) -> Probe:
+    """Where its program is on this host: in the folders ``path`` that ``hire`` remembered, else on PATH."""
+    known = backend(kind).probe(path) if path else None
+    return known if known is not None and known.installed else backend(kind).probe()

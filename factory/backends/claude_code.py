@@ -108,6 +108,8 @@ class ClaudeParser:
 
 
 class ClaudeCode:
+    """Claude Code, headless, on the gateway's Anthropic front."""
+
     kind = "claude-code"
     api: Api = "anthropic"
 
@@ -173,13 +175,14 @@ class ClaudeCode:
         if found is None:
             return Probe(False, detail="claude is not on PATH: npm install -g @anthropic-ai/claude-code")
         program = Path(found).resolve()
-        tools = {"claude": str(program)}
+        tools, folders = {"claude": str(program)}, [Path(found).absolute().parent]
         if _is_script(program):
             node = shutil.which("node", path=path)
             if node is None:
                 return Probe(False, detail=f"{program} needs node, which is not on PATH")
             tools["node"] = str(Path(node).resolve())
-        return Probe(True, _version(program), tools)
+            folders.append(Path(node).absolute().parent)
+        return Probe(True, _version(program), tools, path=":".join(dict.fromkeys(map(str, folders))))
 
 
 def _inside(tools: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:

@@ -45,6 +45,8 @@ class LaunchRequest:
 
 @dataclass(frozen=True)
 class Launch:
+    """How the backend's program is started in the sandbox."""
+
     argv: tuple[str, ...]
     env: Mapping[str, str]
     home_files: Mapping[str, str]
@@ -55,6 +57,8 @@ class Launch:
 
 @dataclass(frozen=True)
 class ToolCall:
+    """The agent calls a tool."""
+
     name: str
     arguments: Mapping[str, Any]
 
@@ -123,6 +127,8 @@ Event = ToolCall | ToolResult | Text | Usage | Refusal | Quota | Done | Noise
 
 @dataclass(frozen=True)
 class BackendOutcome:
+    """How the backend ended, judged from its events and exit code together."""
+
     ok: bool
     cause: str | None
     """One of the closed list of failure causes (DESIGN section 10); None when ok."""
@@ -139,15 +145,21 @@ class Probe:
     """For ``LaunchRequest.tool_paths``."""
     detail: str = ""
     """What is missing and how to get it."""
+    path: str | None = None
+    """The folders it was found in, as in PATH: what ``hire`` remembers. None: nothing had to be found."""
 
 
 class Parser(Protocol):
+    """Turns the lines of one backend process into events; holds the state of that one process."""
+
     def feed(self, line: bytes) -> tuple[Event, ...]:
         """The events of one line of the backend's stdout. Never raises: what cannot be read is ``Noise``."""
         ...
 
 
 class Backend(Protocol):
+    """What turns a prompt into edits. It builds and parses; it starts nothing."""
+
     @property
     def kind(self) -> str: ...
 

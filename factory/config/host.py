@@ -24,6 +24,8 @@ FileText = Annotated[str, Field(pattern=r"^[^\x00]{1,1000}$")]
 
 
 class ForgeShape(Shape):
+    """[forge]: where the forge is."""
+
     url: Url
     """address of the forge, without user, query or fragment: "http://127.0.0.1:3000" """
     embedded: bool = False
@@ -33,11 +35,15 @@ class ForgeShape(Shape):
 
 
 class WebShape(Shape):
+    """[web]: the operator pages."""
+
     port: Port
     """port of the operator pages on loopback; 0: any free one"""
 
 
 class BackendShape(Shape):
+    """[backends.<name>]: how this host reaches the model of an agent."""
+
     kind: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")]
     """kind of backend: native, claude-code, ..."""
     model: Annotated[str, Field(max_length=200)] = ""
@@ -56,6 +62,8 @@ class BackendShape(Shape):
     """USD per million input tokens"""
     price_output: Price | None = None
     """USD per million output tokens"""
+    path: Annotated[str, Field(pattern=r"^/[^\x00]{0,4000}$")] | None = None
+    """folders where its program is looked for before PATH, separated by colons"""
 
 
 class HostShape(Shape):
@@ -150,6 +158,7 @@ def _valid(home: Path, shape: HostShape) -> HostConfig:
             replay=state / b.replay if b.replay else None,
             price_input=b.price_input,
             price_output=b.price_output,
+            path=b.path,
         )
 
     return HostConfig(
@@ -196,6 +205,7 @@ def _plain(config: HostConfig) -> dict[str, Any]:
                 "replay": inside(b.replay),
                 "price_input": b.price_input,
                 "price_output": b.price_output,
+                "path": b.path,
             }
             for name, b in config.backends.items()
         },

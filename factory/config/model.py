@@ -9,6 +9,8 @@ from pathlib import Path
 
 
 class Mode(StrEnum):
+    """How far the factory goes by itself: write nothing, open pull requests, merge."""
+
     OBSERVE = "observe"
     SUGGEST = "suggest"
     MERGE = "merge"
@@ -29,6 +31,8 @@ class Environment:
 
 @dataclass(frozen=True)
 class Ci:
+    """What makes a commit green."""
+
     command: str = ""
     """Shell line that decides whether a commit is green; empty: the factory runs no CI."""
     contexts: tuple[str, ...] = ("factory/ci",)
@@ -38,6 +42,8 @@ class Ci:
 
 @dataclass(frozen=True)
 class Budgets:
+    """Limits in USD at list price: per run, per role and day, per project and day, per project and month."""
+
     run_usd: float = 2.0
     role_day_usd: float = 20.0
     project_day_usd: float = 40.0
@@ -46,6 +52,8 @@ class Budgets:
 
 @dataclass(frozen=True)
 class Trust:
+    """Whose words count."""
+
     people: frozenset[str] = frozenset()
     """Logins whose labels and text count, besides collaborators with write."""
 
@@ -142,6 +150,8 @@ class BackendHost:
     price_input: float | None = None
     price_output: float | None = None
     """USD per million tokens."""
+    path: str | None = None
+    """Folders, as in PATH, where its program was found when it was hired; looked through before PATH."""
 
 
 @dataclass(frozen=True)

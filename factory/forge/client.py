@@ -7,14 +7,18 @@ its own (a request that never left is not a repetition).
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 from urllib.parse import urljoin, urlsplit
+from weakref import WeakSet
 
 import httpx
 
@@ -67,6 +71,7 @@ class ForgejoClient(IssueCalls, MergeCalls, SettingsCalls):
         self._server_time: datetime | None = None
         self._server_header = ""
         self._renamed: dict[RepoName, RepoName] = {}
+        self._sockets: WeakSet[socket.socket] = WeakSet()
         secrets = [token or "", *(basic or ()), basic_header(*basic)[6:] if basic else ""]
         if token:
             secrets.append(basic_header("token", token)[6:])
@@ -154,6 +159,10 @@ class ForgejoClient(IssueCalls, MergeCalls, SettingsCalls):
 
     # transport
     def ask(self, method: str, path: str, *, doing: str, query: Query | None = None, body: object = None) -> Reply:
+        """One request to the API, with this account's token; only a GET is repeated.
+
+        ``doing`` is what an error says was being done. Raises ForgeUnavailable, ForgeRefused, NotFound.
+        """
         for old, new in tuple(self._renamed.items()):
             path = _moved(path, old, new)
         url = f"{self.url}/api/v1{path}" + (f"?{httpx.QueryParams(dict(query))}" if query else "")
@@ -241,13 +250,40 @@ class ForgejoClient(IssueCalls, MergeCalls, SettingsCalls):
         with self._lock:
             self._requests += 1
         until = self._clock() + 3 * self._timeout
-        with self._http.stream(method, url, headers=headers, content=content) as answer:
+        watch = {"trace": self._note_socket}
+        with (
+            self._cut_after(3 * self._timeout),
+            self._http.stream(method, url, headers=headers, content=content, extensions=watch) as answer,
+        ):
             got = b"".join(self._bounded(answer.iter_bytes(), until, doing))
             seen = {key.lower(): value for key, value in answer.headers.items()}
             with self._lock:
                 self._server_time = _date(seen.get("date")) or self._server_time
                 self._server_header = seen.get(EMBEDDED_HEADER, "") or self._server_header
             return Reply(answer.status_code, got, seen)
+
+    def _note_socket(self, event: str, info: Mapping[str, Any]) -> None:
+        """Remember each connection made, so that one that only drips can be cut."""
+        if event.endswith(("connect_tcp.complete", "connect_unix_socket.complete", "start_tls.complete")):
+            connection = info["return_value"].get_extra_info("socket")
+            if isinstance(connection, socket.socket):
+                self._sockets.add(connection)
+
+    @contextmanager
+    def _cut_after(self, seconds: float) -> Iterator[None]:
+        """End all connections when one exchange takes longer: single waits are bounded, but headers may drip."""
+        timer = threading.Timer(seconds, self._cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _cut(self) -> None:
+        for connection in tuple(self._sockets):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def _bounded(self, chunks: Iterator[bytes], until: float, doing: str) -> Iterator[bytes]:
         size = 0
@@ -260,6 +296,7 @@ class ForgejoClient(IssueCalls, MergeCalls, SettingsCalls):
             yield chunk
 
     def refusal(self, reply: Reply, doing: str) -> ForgeError:
+        """The error that an answer of 400 or more stands for, with a hint."""
         detail = self._redact(reply.message)[:500]
         said = f"{doing}: the forge answered {reply.status}" + (f": {detail}" if detail else "")
         if reply.status >= 500 or reply.status == 429:

@@ -109,6 +109,7 @@ def repo_name(value: object) -> RepoName | None:
 
 
 def repo(data: Mapping[str, Any]) -> Repo:
+    """A repository object."""
     permissions = record(data.get("permissions"))
     return Repo(
         id=number(data, "id"),
@@ -142,6 +143,7 @@ def state(data: Mapping[str, Any]) -> ItemState:
 
 
 def issue(data: Mapping[str, Any]) -> Issue:
+    """An issue object."""
     return Issue(
         number=number(data, "number"),
         title=text(data, "title"),
@@ -193,6 +195,7 @@ def dependency(data: Mapping[str, Any], home: RepoName) -> Dependency:
 
 
 def pull(data: Mapping[str, Any]) -> Pull:
+    """A pull request object."""
     head, base = record(data.get("head")), record(data.get("base"))
     return Pull(
         number=number(data, "number"),
@@ -231,6 +234,7 @@ def found(data: Mapping[str, Any]) -> Issue | Pull:
 
 
 def review(data: Mapping[str, Any]) -> Review:
+    """A review object; a state this code does not know counts as a comment."""
     said = text(data, "state")
     return Review(
         id=number(data, "id"),

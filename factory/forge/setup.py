@@ -23,6 +23,8 @@ TOKENS_LIMITED_TO_REPOS = 15
 
 @dataclass(frozen=True)
 class CreateAccount:
+    """Step: make an account."""
+
     login: str
     human: bool = False
 
@@ -32,6 +34,8 @@ class CreateAccount:
 
 @dataclass(frozen=True)
 class CreateRepo:
+    """Step: make a repository."""
+
     repo: RepoName
     private: bool
     default_branch: str
@@ -42,6 +46,8 @@ class CreateRepo:
 
 @dataclass(frozen=True)
 class ActionsOff:
+    """Step: switch the forge's own CI off in a repository."""
+
     repo: RepoName
 
     def __str__(self) -> str:
@@ -50,6 +56,8 @@ class ActionsOff:
 
 @dataclass(frozen=True)
 class SetCollaborator:
+    """Step: give an account its permission on a repository."""
+
     repo: RepoName
     login: str
     permission: str
@@ -62,6 +70,8 @@ class SetCollaborator:
 
 @dataclass(frozen=True)
 class AddLabel:
+    """Step: add a label."""
+
     repo: RepoName
     label: Label
 
@@ -71,6 +81,8 @@ class AddLabel:
 
 @dataclass(frozen=True)
 class MintToken:
+    """Step: mint a token with the narrowest scopes."""
+
     login: str
     scopes: tuple[str, ...]
     repos: tuple[RepoName, ...] = ()
@@ -82,6 +94,8 @@ class MintToken:
 
 @dataclass(frozen=True)
 class Protect:
+    """Step: create or change a branch rule."""
+
     repo: RepoName
     rule: BranchProtection
     changes: tuple[str, ...] = ()
@@ -132,6 +146,8 @@ class RepoObserved:
 
 @dataclass(frozen=True)
 class Observed:
+    """What is on the forge now, of what set-up wants."""
+
     version: ForgeVersion
     accounts: frozenset[str]
     repos: Mapping[RepoName, RepoObserved]

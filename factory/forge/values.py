@@ -28,12 +28,16 @@ class RepoName:
 
 @dataclass(frozen=True)
 class User:
+    """An account: its id stays, its login may change."""
+
     id: int
     login: str
 
 
 @dataclass(frozen=True)
 class Label:
+    """A label of a repository."""
+
     id: int
     name: str
     color: str = ""
@@ -43,6 +47,8 @@ class Label:
 
 @dataclass(frozen=True)
 class Repo:
+    """A repository and what this token may do there."""
+
     id: int
     name: RepoName
     default_branch: str
@@ -56,6 +62,8 @@ class Repo:
 
 
 class ItemState(StrEnum):
+    """State of an issue or pull request; a merged pull request is closed."""
+
     OPEN = "open"
     CLOSED = "closed"
 
@@ -79,6 +87,8 @@ class Issue:
 
 @dataclass(frozen=True)
 class Comment:
+    """A comment of an issue or pull request."""
+
     id: int
     author: User
     body: str
@@ -114,6 +124,8 @@ class Dependency:
 
 @dataclass(frozen=True)
 class Pull:
+    """One pull request at its present head."""
+
     number: int
     title: str
     body: str
@@ -142,6 +154,8 @@ class Pull:
 
 
 class ReviewState(StrEnum):
+    """What a review says, in the forge's words."""
+
     APPROVED = "APPROVED"
     REQUEST_CHANGES = "REQUEST_CHANGES"
     COMMENT = "COMMENT"
@@ -151,6 +165,8 @@ class ReviewState(StrEnum):
 
 @dataclass(frozen=True)
 class Review:
+    """One review of one commit."""
+
     id: int
     author: User
     state: ReviewState
@@ -163,6 +179,8 @@ class Review:
 
 
 class CheckState(StrEnum):
+    """What a commit status says, in the forge's words."""
+
     PENDING = "pending"
     SUCCESS = "success"
     ERROR = "error"
@@ -184,6 +202,8 @@ class Status:
 
 @dataclass(frozen=True)
 class ChangedFile:
+    """One file of a pull request's diff."""
+
     path: str
     status: str
     """added | modified | deleted | renamed"""
@@ -229,6 +249,8 @@ class Hook:
 
 @dataclass(frozen=True)
 class ForgeVersion:
+    """What forge this is."""
+
     product: str
     """``forgejo``, ``gitea`` or ``embedded``."""
     text: str

@@ -50,6 +50,8 @@ class PullView:
 
 @dataclass(frozen=True)
 class RepoView:
+    """One repository as the last snapshot saw it."""
+
     repo: Repo
     refs: Mapping[str, str] = field(default_factory=dict)
     """``refs/heads/*`` and ``refs/factory/*`` -> object id."""

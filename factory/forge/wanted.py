@@ -41,6 +41,8 @@ class RepoWanted:
 
 @dataclass(frozen=True)
 class Wanted:
+    """All that set-up wants to be on the forge."""
+
     accounts: tuple[AccountWanted, ...]
     repos: tuple[RepoWanted, ...]
 

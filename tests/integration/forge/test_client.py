@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -292,6 +293,26 @@ def test_an_answer_that_drips_is_cut() -> None:
         pytest.raises(ForgeUnavailable),
     ):
         client.version()
+
+
+def test_headers_that_drip_are_cut() -> None:
+    """Each wait is short enough; only together they would last for ever."""
+    stop = threading.Event()
+
+    def drip(connection: socket.socket, _count: int) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n")
+        while not stop.wait(0.05):
+            connection.sendall(b"X-Again: and again\r\n")
+
+    began = time.monotonic()
+    with (
+        raw_server(drip) as url,
+        ForgejoClient(url, TOKEN, timeout_s=0.2, reads=Backoff(total=0)) as client,
+    ):
+        with pytest.raises(ForgeUnavailable):
+            client.version()
+        stop.set()
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize(

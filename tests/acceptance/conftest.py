@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -130,3 +131,10 @@ def end(installed: Installed, home: Path) -> None:
                 os.kill(told["pid"], signal.SIGKILL)
         except (FileNotFoundError, ProcessLookupError):
             continue
+
+
+def free_port() -> int:
+    """A port nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

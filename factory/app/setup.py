@@ -243,7 +243,10 @@ def _source(request: Request, host: HostConfig) -> tuple[Remote | None, tuple[En
     if path.exists():
         remote = Remote(str(path.resolve()))
     elif text.startswith(host.forge_url.rstrip("/") + "/"):
-        return None, _guessed(request, _files(Remote(text, "admin", request.admin_token or ""), host))
+        # It may be private: ours to read if an earlier set-up got as far as a token, else the admin's.
+        reader, ours = DEFAULT_ACCOUNTS["factory"], Deployment(host)
+        known = (reader, ours.token(reader)) if _has(ours, reader) else ("admin", request.admin_token or "")
+        return None, _guessed(request, _files(Remote(text, *known), host))
     elif re.match(r"[a-z+]+://|[^/]+@[^/]+:", text):
         remote = Remote.parse(text)
     else:

@@ -8,6 +8,8 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
+    """What a finding decides."""
+
     NOTE = "note"
     """Worth a reviewer's look; decides nothing."""
     PERSON = "person"
@@ -18,6 +20,8 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
+    """One thing a check found in a change."""
+
     check: str
     severity: Severity
     path: str

@@ -47,11 +47,15 @@ Usd = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 
 
 class TrustShape(Shape):
+    """[trust]: whose words count."""
+
     people: list[Login] = Field(default_factory=list)
     """logins whose labels and text count, besides collaborators with write"""
 
 
 class EnvironmentShape(Shape):
+    """[environment]: how the project is set up; tests and sessions then run offline."""
+
     setup: list[Line] = Field(default_factory=list)
     """shell lines that fetch what the project needs; run when a lock file changes"""
     cache: list[Place] = Field(default_factory=list)
@@ -67,6 +71,8 @@ class EnvironmentShape(Shape):
 
 
 class CiShape(Shape):
+    """[ci]: what makes a commit green."""
+
     command: Annotated[str, Field(max_length=4000, pattern=r"^[^\x00]*$")] = ""
     """shell line that decides whether a commit is green"""
     contexts: list[StatusContext] = Field(default_factory=lambda: ["factory/ci"], min_length=1)
@@ -75,6 +81,8 @@ class CiShape(Shape):
 
 
 class BudgetsShape(Shape):
+    """[budgets]: USD at list price, reserved before a start and settled after it."""
+
     run_usd: Usd = 2.0
     role_day_usd: Usd = 20.0
     project_day_usd: Usd = 40.0
@@ -82,6 +90,8 @@ class BudgetsShape(Shape):
 
 
 class AgentShape(Shape):
+    """[[agents]]: a hired name with its backend, model and roles."""
+
     name: Name
     """lower-case letters, digits and dashes, such as "cc-1" """
     backend: Name

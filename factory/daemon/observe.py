@@ -33,6 +33,7 @@ from factory.plan.model import (
 from factory.runs.budget import spent
 from factory.runs.journal import REF as JOURNAL
 from factory.runs.model import Cause, RunRecord, Subject
+from factory.session.folders import RunFolders
 
 WIP = "refs/factory/wip/"
 WRITERS_FOR = timedelta(hours=1)
@@ -68,6 +69,7 @@ class Observer:
     trouble_of: Callable[[str], str | None]
     """Why an agent cannot be started here, or None."""
     locked: Callable[[], frozenset[Subject]]
+    muted: Callable[[], frozenset[Subject]]
     web_url: str
     journal: JournalView = field(default_factory=JournalView)
     rules: Rules = field(default_factory=Rules)
@@ -105,6 +107,8 @@ class Observer:
             pauses=stricter(local(self.host.state / "pauses"), rules.pauses),
             host=self._host(config, records, live, now),
             locked=self.locked(),
+            muted=self.muted(),
+            cancelling=frozenset(run for run in live if RunFolders(self.host.home, run).cancel.exists()),
             spent=spent(records, now),
             settled=settled,
             live=live,

@@ -13,6 +13,8 @@ SCRIPT = Path(__file__).with_name("script.toml")
 
 @dataclass(frozen=True)
 class ExampleIssue:
+    """An issue of the demo."""
+
     title: str
     body: str
     depends_on: int | None = None

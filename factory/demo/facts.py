@@ -20,6 +20,8 @@ CONTEXT = "factory/ci"
 
 @dataclass(frozen=True)
 class ReviewFact:
+    """A review, as the forge tells it afterwards."""
+
     verdict: str
     head: str
     author: str
@@ -27,6 +29,8 @@ class ReviewFact:
 
 @dataclass(frozen=True)
 class StatusFact:
+    """A commit status, as the forge tells it afterwards."""
+
     context: str
     state: str
     sha: str
@@ -34,6 +38,8 @@ class StatusFact:
 
 @dataclass(frozen=True)
 class PullFact:
+    """A pull request of the demo, as forge and git tell it afterwards."""
+
     number: int
     issue: int | None
     title: str
@@ -48,6 +54,8 @@ class PullFact:
 
 @dataclass(frozen=True)
 class Facts:
+    """The end state of a demo, read back from forge and git."""
+
     pulls: tuple[PullFact, ...]
     open_issues: tuple[int, ...]
     base_tip: str

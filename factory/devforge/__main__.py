@@ -11,6 +11,7 @@ from factory.devforge.listen import serve
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Serve the forge until a signal ends it; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m factory.devforge", description="The embedded forge.")
     parser.add_argument("--home", type=Path, required=True, help="folder of the forge: made when missing")
     parser.add_argument("--port", type=int, default=0, help="TCP port; 0 takes a free one and prints it")

@@ -40,6 +40,8 @@ MAX_TRIES = 12
 
 
 class Ending(StrEnum):
+    """How a try of an effect ended: confirmed, to be tried again, given up."""
+
     DONE = "done"
     DEFERRED = "deferred"
     ABANDONED = "abandoned"
@@ -47,6 +49,8 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
+    """What became of one effect."""
+
     effect: Effect
     ending: Ending
     facts: Mapping[str, str]

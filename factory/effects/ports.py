@@ -57,6 +57,8 @@ class Launcher(Protocol):
 
 
 class OpsFiles(Protocol):
+    """The ops repo's files, by the direct route."""
+
     def write(self, files: Mapping[str, str | None], message: str) -> str | None:
         """Write by the direct route; the commit, or None when nothing had to change."""
         ...
@@ -74,6 +76,8 @@ class Gates(Protocol):
 
 @dataclass(frozen=True)
 class Ports:
+    """All that performing an effect may touch."""
+
     forge: Callable[[str], Forge]
     """Account login -> a client with that account's token."""
     records: Records

@@ -16,6 +16,8 @@ FORGOTTEN = timedelta(minutes=30)
 
 @dataclass(frozen=True)
 class Repeat:
+    """An effect that is put off: how often so far, and until when."""
+
     count: int
     at: datetime
     until: datetime

@@ -8,6 +8,8 @@ from enum import StrEnum
 
 
 class StepKind(StrEnum):
+    """What does a step's work: code, a session, a command, another formula, a person, the vault."""
+
     CHECK = "check"
     AGENT = "agent"
     SHELL = "shell"
@@ -17,6 +19,8 @@ class StepKind(StrEnum):
 
 
 class InputType(StrEnum):
+    """Form of an input; text is of others and always quoted."""
+
     ISSUE = "issue"
     PULL = "pull"
     COMMIT = "commit"
@@ -29,6 +33,8 @@ class InputType(StrEnum):
 
 @dataclass(frozen=True)
 class Input:
+    """An input a formula declares."""
+
     name: str
     type: InputType
     choices: tuple[str, ...] = ()
@@ -47,6 +53,8 @@ class Context:
 
 @dataclass(frozen=True)
 class Limits:
+    """Bounds of one run; money is USD at list price."""
+
     minutes: float = 20
     idle_seconds: float = 300
     turns: int = 60
@@ -79,6 +87,8 @@ class Grants:
 
 @dataclass(frozen=True)
 class Step:
+    """One node of a formula; which fields it has depends on its kind."""
+
     id: str
     kind: StepKind
     needs: tuple[str, ...] = ()
@@ -99,6 +109,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Formula:
+    """A workflow as it was loaded and found valid."""
+
     name: str
     version: int
     role: str

@@ -16,6 +16,8 @@ LabelName = Annotated[str, Field(pattern=r"^[^\x00-\x1f,]{1,50}$")]
 
 
 class InputShape(Shape):
+    """[inputs.<name>]: what the formula is given."""
+
     type: Literal["issue", "pull", "commit", "text", "enum", "path", "date", "int"]
     """what it is: text (of others, always quoted) or a form that is checked"""
     choices: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field(default_factory=list)
@@ -24,6 +26,8 @@ class InputShape(Shape):
 
 
 class ContextShape(Shape):
+    """[context]: files that every prompt of it may quote."""
+
     files: list[Place] = Field(default_factory=list)
     """files of the project, read at the base commit; absent ones are left out"""
     ops: list[Place] = Field(default_factory=list)
@@ -35,6 +39,8 @@ class ContextShape(Shape):
 
 
 class LimitsShape(Shape):
+    """[limits]: bounds of one run; money is USD at list price."""
+
     minutes: Annotated[float, Field(gt=0, le=24 * 60, allow_inf_nan=False)] = 20
     idle_seconds: Annotated[float, Field(gt=0, le=24 * 3600, allow_inf_nan=False)] = 300
     turns: Annotated[int, Field(ge=1, le=1_000)] = 60
@@ -43,6 +49,8 @@ class LimitsShape(Shape):
 
 
 class IssuesShape(Shape):
+    """grants.issues: how many issues it may file, and with which labels."""
+
     max: Annotated[int, Field(ge=1, le=100)]
     """how many"""
     labels: list[LabelName] = Field(default_factory=list)
@@ -50,6 +58,8 @@ class IssuesShape(Shape):
 
 
 class CommentsShape(Shape):
+    """grants.comments: how many comments it may write."""
+
     max: Annotated[int, Field(ge=1, le=100)]
     """how many"""
 
@@ -74,6 +84,8 @@ class GrantsShape(Shape):
 
 
 class StepShape(Shape):
+    """[[steps]]: one node of the step graph; which keys it has depends on its kind."""
+
     id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
     """the step's name: lower-case letters, digits, dashes"""
     kind: Literal["check", "agent", "shell", "call", "human", "vault"]

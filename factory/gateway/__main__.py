@@ -1,3 +1,5 @@
+"""``python -m factory.gateway``: the gateway as a process of its own."""
+
 from __future__ import annotations
 
 import sys

@@ -35,6 +35,8 @@ BYTES_PER_TOKEN = 3
 
 @dataclass(frozen=True)
 class Reservation:
+    """Money set aside for one request before it is sent."""
+
     n: int
     usd: float
     max_tokens: int

@@ -14,6 +14,8 @@ from factory.gateway.upstream import Upstream
 
 @dataclass(frozen=True)
 class Backend:
+    """One configured backend with its slots, its script and its connection."""
+
     config: BackendConfig
     slots: asyncio.Semaphore
     script: Script | None
@@ -21,6 +23,8 @@ class Backend:
 
 
 class Backends:
+    """The backends in force, by name."""
+
     def __init__(self) -> None:
         self._by_name: dict[str, Backend] = {}
 

@@ -34,6 +34,8 @@ class BackendConfig:
 
 @dataclass(frozen=True)
 class GatewayConfig:
+    """The gateway's configuration file as a value."""
+
     home: Path
     control_socket: Path
     backends: tuple[BackendConfig, ...]

@@ -40,6 +40,7 @@ class ControlApi:
         self._close = close_socket
 
     def app(self) -> Starlette:
+        """The ASGI application behind the control socket."""
         def route(path: str, handler: Callable[[Any], Awaitable[Any]]) -> Route:
             async def endpoint(request: Request) -> Response:
                 try:

@@ -44,6 +44,8 @@ class Asked:
 
 @dataclass(frozen=True)
 class Call:
+    """A tool the model calls."""
+
     tool: str
     input: Mapping[str, Any]
 
@@ -75,6 +77,8 @@ Stop = Literal["end", "tools", "length", "refusal", "cut"]
 
 @dataclass(frozen=True)
 class Answer:
+    """What the model answered, whatever front it goes back through."""
+
     text: str
     calls: tuple[Call, ...]
     tokens: Tokens | None

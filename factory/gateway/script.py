@@ -17,6 +17,8 @@ from factory.gateway.values import FactKind
 
 
 class Key(NamedTuple):
+    """Where a turn stands: what was asked for it to be the answer."""
+
     formula: str
     step: str
     alias: str
@@ -30,6 +32,8 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Turn:
+    """One answer of a script."""
+
     key: Key
     expect: tuple[str, ...]
     answer: Answer | ScriptedError
@@ -38,6 +42,8 @@ class Turn:
 
 @dataclass(frozen=True)
 class Script:
+    """A file of turns, loaded and found valid."""
+
     path: Path
     kind: Literal["scripted", "recorded"]
     turns: dict[Key, Turn]

@@ -22,6 +22,8 @@ from factory.gateway.runs import Runs
 
 
 class Gateway:
+    """The process: the control socket, and one socket per registered run."""
+
     def __init__(self, config_file: Path) -> None:
         self._file = config_file
         self._config: GatewayConfig = load_config(config_file)

@@ -14,6 +14,8 @@ MAX_BYTES = 64_000_000
 
 
 class Transcript:
+    """The exchanges of one run, one JSON line each, redacted."""
+
     def __init__(self, path: Path) -> None:
         self._path = path
 

@@ -45,6 +45,8 @@ class FactKind(StrEnum):
 
 @dataclass(frozen=True)
 class Fact:
+    """Something that happened to a run and may have ended it."""
+
     kind: FactKind
     detail: str
     at: str
@@ -94,6 +96,8 @@ class RunGrant:
 
 @dataclass(frozen=True)
 class Registration:
+    """What a session needs to reach the model: its own token and socket."""
+
     token: str
     """Dies with the run or with the next registration of it. Sent as ``x-api-key`` or ``Authorization: Bearer``."""
     socket: Path
@@ -102,6 +106,8 @@ class Registration:
 
 @dataclass(frozen=True)
 class RunUsage:
+    """What a run used so far."""
+
     requests: int = 0
     """Requests that were answered, or sent to a provider and not known to be free."""
     input_tokens: int = 0

@@ -38,6 +38,8 @@ class Signature:
 
 @dataclass(frozen=True)
 class CommitInfo:
+    """A commit object."""
+
     oid: str
     tree: str
     parents: tuple[str, ...]

@@ -60,12 +60,16 @@ class Approved:
 
 @dataclass(frozen=True)
 class People:
+    """Account names in a factory.toml: who approves, and who decides who approves."""
+
     approvers: frozenset[str]
     admins: frozenset[str]
 
 
 @dataclass(frozen=True)
 class Authority:
+    """The commit whose controlled set counts."""
+
     commit: str
     """Read the controlled set here. Moves only when the set changes."""
     checked: str
@@ -75,6 +79,8 @@ class Authority:
 
 @dataclass(frozen=True)
 class History:
+    """The part of main's first-parent chain not yet explained."""
+
     commits: tuple[MainCommit, ...]
     """Oldest first, from after ``checked`` to the tip."""
     broken: str | None = None

@@ -25,6 +25,8 @@ class NeedsYou:
 
 @dataclass(frozen=True)
 class Running:
+    """A run that has not ended."""
+
     run: str
     formula: str
     agent: str
@@ -47,6 +49,8 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Merged:
+    """A pull request merged lately."""
+
     number: int
     title: str
     url: str
@@ -62,6 +66,8 @@ class Merged:
 
 @dataclass(frozen=True)
 class Budget:
+    """A limit in USD and how much of it is gone."""
+
     name: str
     spent_usd: float
     """Spent or reserved."""
@@ -70,6 +76,8 @@ class Budget:
 
 @dataclass(frozen=True)
 class Health:
+    """One line of the health section."""
+
     name: str
     ok: bool
     detail: str
@@ -89,6 +97,8 @@ class Idle:
 
 @dataclass(frozen=True)
 class DashboardFacts:
+    """All that the dashboard says."""
+
     project: str
     project_url: str
     mode: str

@@ -24,6 +24,8 @@ _PIP = ".venv/bin/python -m pip install --quiet --disable-pip-version-check"
 
 @dataclass(frozen=True)
 class Guess:
+    """Set-up and tests as guessed from a project's files, with the reason for each."""
+
     environment: Environment
     ci: Ci
     environment_reasons: tuple[str, ...]

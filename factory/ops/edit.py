@@ -35,6 +35,8 @@ class Edit:
 
 @dataclass(frozen=True)
 class Applied:
+    """What edits come to at one tip."""
+
     changes: Mapping[str, bytes | None]
     """Path -> new content (None: deleted), only where something changes."""
     problems: tuple[Problem, ...]

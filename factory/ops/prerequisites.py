@@ -17,6 +17,8 @@ _FENCE = re.compile(r"\s*(```|~~~)")
 
 @dataclass(frozen=True)
 class Objective:
+    """One objective of the prerequisite tree: its items, counted, and its status word."""
+
     name: str
     done: int
     total: int

@@ -15,6 +15,8 @@ from factory.errors import PolicyDenied
 
 
 class Route(StrEnum):
+    """How a change to a path of the ops repo gets to ``main``."""
+
     DIRECT = "direct"
     """Committed to ``main`` by the writer after its checks."""
     PERSON = "person"

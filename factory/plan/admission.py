@@ -18,6 +18,8 @@ from factory.runs.model import RunRecord, Subject
 
 @dataclass(frozen=True)
 class Admitted:
+    """What an admitted intent runs as: formula, agent, account, and the USD reserved for it."""
+
     formula: Formula
     agent: str
     """Name of the hired agent; empty for a formula without agent steps."""

@@ -13,6 +13,8 @@ NAMES = frozenset({"start", "stop", "retry", "hold", "explain"})
 
 @dataclass(frozen=True)
 class Command:
+    """A command a trusted person gave in a comment."""
+
     name: str
     by: str
     at: datetime

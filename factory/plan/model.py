@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class IssueFacts:
+    """One issue with what deciding about it needs."""
+
     issue: Issue
     timeline: tuple[TimelineEvent, ...]
     dependencies: tuple[Dependency, ...]
@@ -34,6 +36,8 @@ class IssueFacts:
 
 @dataclass(frozen=True)
 class PullFacts:
+    """One pull request with what deciding about it needs."""
+
     pull: Pull
     reviews: tuple[Review, ...]
     statuses: tuple[Status, ...]
@@ -54,6 +58,8 @@ class BaseFacts:
 
 @dataclass(frozen=True)
 class LeaseFact:
+    """A lease as its ref tells it."""
+
     key: str
     run: str
     host: str
@@ -64,6 +70,8 @@ class LeaseFact:
 
 @dataclass(frozen=True)
 class Pause:
+    """A pause in force."""
+
     scope: str
     """``all``, ``project`` or a role."""
     by: str
@@ -73,6 +81,8 @@ class Pause:
 
 @dataclass(frozen=True)
 class HostFacts:
+    """This host: its name, its free slots, its agents."""
+
     host: str
     free_slots: int
     agents: Mapping[str, AgentFacts] = field(default_factory=dict)

@@ -73,6 +73,8 @@ class FinishRun:
 
 @dataclass(frozen=True)
 class CancelRun:
+    """End a run of this host and everything it started."""
+
     run: str
     reason: str
 
@@ -91,6 +93,8 @@ class PushBranch:
 
 @dataclass(frozen=True)
 class OpenPull:
+    """Open a pull request for a pushed branch."""
+
     repo: str
     account: str
     head: str
@@ -101,6 +105,8 @@ class OpenPull:
 
 @dataclass(frozen=True)
 class PostReview:
+    """Post a review of one commit."""
+
     repo: str
     account: str
     number: int
@@ -112,6 +118,8 @@ class PostReview:
 
 @dataclass(frozen=True)
 class PostStatus:
+    """Post a commit status."""
+
     repo: str
     account: str
     sha: str
@@ -143,6 +151,8 @@ class SetStatusComment:
 
 @dataclass(frozen=True)
 class AddLabels:
+    """Add labels to an issue or pull request."""
+
     repo: str
     account: str
     number: int
@@ -151,6 +161,8 @@ class AddLabels:
 
 @dataclass(frozen=True)
 class RemoveLabel:
+    """Take a label off an issue or pull request."""
+
     repo: str
     account: str
     number: int
@@ -159,6 +171,8 @@ class RemoveLabel:
 
 @dataclass(frozen=True)
 class CreateIssue:
+    """File an issue."""
+
     repo: str
     account: str
     title: str
@@ -168,6 +182,8 @@ class CreateIssue:
 
 @dataclass(frozen=True)
 class CloseIssue:
+    """Close an issue."""
+
     repo: str
     account: str
     number: int

@@ -20,6 +20,8 @@ Required = tuple[str, str, int | None]
 
 
 class Light(StrEnum):
+    """What a required check says of a head."""
+
     GREEN = "green"
     RED = "red"
     TROUBLE = "trouble"
@@ -30,6 +32,8 @@ class Light(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
+    """A required context and what it says."""
+
     context: str
     light: Light
     status: Status | None = None

@@ -22,6 +22,8 @@ _LOCK_WAIT_S = 120.0
 
 @dataclass(frozen=True)
 class Appended:
+    """A confirmed append to the journal."""
+
     commit: str
     """The journal's new tip."""
     attempts: int

@@ -8,6 +8,8 @@ from enum import StrEnum
 
 
 class RunState(StrEnum):
+    """Where a run is: planned -> leased -> running -> (waiting) -> one of the four ends."""
+
     PLANNED = "planned"
     LEASED = "leased"
     RUNNING = "running"
@@ -62,6 +64,8 @@ class Subject:
 
 @dataclass(frozen=True)
 class Usage:
+    """Model calls, tokens and USD; adds up."""
+
     requests: int = 0
     input_tokens: int = 0
     cached_tokens: int = 0

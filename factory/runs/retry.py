@@ -16,6 +16,8 @@ from factory.runs.model import Cause, RunRecord, RunState
 
 @dataclass(frozen=True)
 class RetryRule:
+    """What happens after a run ended with one cause."""
+
     tries: int
     """Ends with this cause in a row, the first included, after which it stops."""
     backoff: tuple[int, ...]

@@ -56,6 +56,8 @@ class SessionSpec:
 
 @dataclass(frozen=True)
 class StepResult:
+    """How one step ended; kept, so that a resumed run does not repeat it."""
+
     step: str
     ok: bool
     detail: str = ""

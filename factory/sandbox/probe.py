@@ -328,7 +328,7 @@ def process_number(given: dict[str, Any]) -> Answer:
                 os._exit(0)
             children.append(pid)
     except OSError:
-        pass
+        pass  # the wall; how many there are is the answer
     for pid in children:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
@@ -360,7 +360,7 @@ def memory_disk(given: dict[str, Any]) -> Answer:
             while written <= size:
                 written += sink.write(b"\0" * 65536)
     except OSError:
-        pass
+        pass  # the wall; how much was written is the answer
     with contextlib.suppress(OSError):
         os.unlink("/tmp/probe-fill")  # noqa: S108
     return written > size, f"{written} of {size} bytes"

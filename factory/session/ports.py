@@ -48,6 +48,8 @@ class ModelGateway(Protocol):
 
 @dataclass(frozen=True)
 class SessionPorts:
+    """All that executing a session may touch."""
+
     home: Path
     sandbox: Sandbox
     project_remote: Remote

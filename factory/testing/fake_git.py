@@ -14,6 +14,8 @@ Tree = Mapping[str, str]
 
 @dataclass(frozen=True)
 class FakeCommit:
+    """A commit whose tree is a mapping."""
+
     sha: str
     parents: tuple[str, ...]
     tree: Tree

@@ -57,6 +57,8 @@ class FakeItem:
 
 @dataclass
 class FakeRepo:
+    """A repository of the fake forge."""
+
     id: int
     name: RepoName
     default_branch: str
@@ -146,6 +148,7 @@ class FakeWorld:
         return tip or item.head_sha
 
     def as_pull(self, repo: FakeRepo, item: FakeItem) -> Pull:
+        """The pull request as the API shows it now."""
         head, base = self.head_sha(repo, item), repo.branch(item.base) or ""
         open_ = item.state is ItemState.OPEN
         draft = item.title.lower().startswith(("wip:", "[wip]"))

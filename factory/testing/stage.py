@@ -89,6 +89,8 @@ class StageRecords:
 
 
 class StageBranches:
+    """Pushes that take effect at once, by compare-and-swap."""
+
     def __init__(self, outside: Outside) -> None:
         self._o = outside
 
@@ -99,6 +101,8 @@ class StageBranches:
 
 
 class StageLauncher:
+    """Remembers what it was asked to start; tests end the sessions."""
+
     def __init__(self, outside: Outside) -> None:
         self._o = outside
 
@@ -112,6 +116,8 @@ class StageLauncher:
 
 
 class StageOps:
+    """The ops repo's files as a mapping."""
+
     def __init__(self, outside: Outside) -> None:
         self._o = outside
 
@@ -122,6 +128,8 @@ class StageOps:
 
 
 class StageGates:
+    """Mode and pauses of the stage."""
+
     def __init__(self, outside: Outside) -> None:
         self._o = outside
 

@@ -35,6 +35,7 @@ def api(store: Store, repo: Repo, rest: str) -> str:
 
 
 def commit(store: Store, repo: Repo, info: CommitInfo, *, files: bool = True, stat: bool = True) -> Json:
+    """A commit as the API shows it; ``files`` and ``stat`` add what it changed."""
     url = api(store, repo, f"git/commits/{info.oid}")
     changes = _changes(repo, info) if files or stat else []
     adds, dels = sum(c.additions for c in changes), sum(c.deletions for c in changes)
@@ -92,6 +93,7 @@ def changed_file(store: Store, repo: Repo, change: PathChange, sha: str) -> Json
 
 
 def payload_commit(store: Store, repo: Repo, info: CommitInfo) -> Json:
+    """A commit as branches and webhooks carry it."""
     def who(signature: Signature) -> Json:
         account = _account(store, signature)
         login = "" if account is None else account["login"]
@@ -113,6 +115,7 @@ def payload_commit(store: Store, repo: Repo, info: CommitInfo) -> Json:
 
 
 def branch(store: Store, repo: Repo, name: str, sha: str, viewer: Actor) -> Json:
+    """A branch at ``sha``, with what its rule allows the viewer."""
     rule = protections.for_branch(store, repo, name)
     writes = access.mode(store, viewer, repo) >= Mode.WRITE
     who = viewer.user
@@ -168,6 +171,7 @@ def combined(store: Store, repo: Repo, sha: str, found: list[Status], viewer: Ac
 
 
 def rule(store: Store, found: Rule) -> Json:
+    """A branch rule, its accounts and teams by name."""
     def logins(ids: tuple[int, ...]) -> list[str]:
         return [users.by_id(store, one).login for one in ids if store.one("SELECT 1 FROM users WHERE id = ?", one)]
 

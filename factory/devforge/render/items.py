@@ -32,6 +32,7 @@ def page_of(store: Store, repo: Repo, item: Issue) -> str:
 
 
 def issue(store: Store, repo: Repo, item: Issue) -> Json:
+    """An issue, or the issue side of a pull request."""
     people = [user_id(store, person.id) for person in issues.assignees(store, item.id)]
     pull = None
     if item.is_pull:
@@ -87,6 +88,7 @@ def linked_issue(store: Store, viewer: Actor, item_id: int) -> Json:
 
 
 def comment(store: Store, repo: Repo, item: Issue, entry: Entry) -> Json:
+    """A comment of an issue or pull request."""
     page = page_of(store, repo, item)
     return {
         "id": entry.id,
@@ -104,6 +106,7 @@ def comment(store: Store, repo: Repo, item: Issue, entry: Entry) -> Json:
 
 
 def timeline_entry(store: Store, repo: Repo, item: Issue, entry: Entry, viewer: Actor) -> Json:
+    """One entry of a timeline, with the fields its kind has."""
     data = entry.data
     page = page_of(store, repo, item)
     asked_team = None if data.get("team_id") is None else orgs.team(store, data["team_id"])
@@ -154,6 +157,7 @@ def _ref_comment(store: Store, comment_id: int | None) -> Json | None:
 
 
 def pull(store: Store, repo: Repo, found: Pull, viewer: Actor = ANYBODY) -> Json:
+    """A pull request; mergeable and merge base are computed now."""
     item = found.issue
     page = page_of(store, repo, item)
     base_tip = pulls.base_tip(repo, found)
@@ -218,6 +222,7 @@ def _side(store: Store, base: Repo, side: Repo | None, ref: str, sha: str, branc
 
 
 def review(store: Store, repo: Repo, found: Pull, one: Review) -> Json:
+    """A review, and whether it counts and is stale."""
     page = page_of(store, repo, found.issue)
     return {
         "id": one.id,
@@ -238,6 +243,7 @@ def review(store: Store, repo: Repo, found: Pull, one: Review) -> Json:
 
 
 def line_comment(store: Store, repo: Repo, found: Pull, one: LineComment) -> Json:
+    """A comment on a line of the diff."""
     page = page_of(store, repo, found.issue)
     return {
         "id": one.id,

@@ -63,6 +63,7 @@ def user_id(store: Store, number: int | None) -> Json | None:
 
 
 def org(store: Store, who: User) -> Json:
+    """An organisation."""
     return {
         "id": who.id,
         "name": who.login,
@@ -79,6 +80,7 @@ def org(store: Store, who: User) -> Json:
 
 
 def team(store: Store, found: Team) -> Json:
+    """A team and what it may do."""
     full = found.permission in ("admin", "owner")
     return {
         "id": found.id,
@@ -112,6 +114,7 @@ def repo_meta(repo: Repo) -> Json:
 
 
 def repo(store: Store, found: Repo, viewer: Actor = ANYBODY) -> Json:
+    """A repository as the viewer may see it."""
     level = access.best(store, viewer, found) if viewer.user is not None else Mode.READ
     url = f"{store.root_url}/{found.full_name}"
     counts = store.one(
@@ -177,6 +180,7 @@ def repo(store: Store, found: Repo, viewer: Actor = ANYBODY) -> Json:
 
 
 def label(store: Store, found: Label) -> Json:
+    """A label of a repository or organisation."""
     if found.repo_id is not None:
         where = f"repos/{repos.by_id(store, found.repo_id).full_name}"
     else:
@@ -198,6 +202,7 @@ def label_id(store: Store, number: int) -> Json | None:
 
 
 def milestone(store: Store, row: Row) -> Json:
+    """A milestone with its counts."""
     counts = store.one(
         "SELECT count(*) FILTER (WHERE state = 'open') AS open, count(*) FILTER (WHERE state = 'closed') AS closed"
         " FROM issues WHERE milestone_id = ?",

@@ -32,6 +32,7 @@ class Status:
 def add(
     store: Store, repo: Repo, creator: User, sha: str, *, state: str, context: str, description: str, target_url: str
 ) -> Status:
+    """Post a status; the newest of a context counts. Numbers of one commit count up."""
     with store.tx():
         last = store.value("SELECT max(number) FROM statuses WHERE repo_id = ? AND sha = ?", repo.id, sha)
         status_id = store.insert(

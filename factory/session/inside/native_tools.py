@@ -30,6 +30,8 @@ class ToolError(Exception):
 
 @dataclass(frozen=True)
 class Tool:
+    """A tool as the model sees it, and the function behind it."""
+
     act: Callable[..., str]
     about: str
     properties: Mapping[str, Json]
@@ -114,6 +116,7 @@ class Tools:
         return "".join(part) + (f"\n[{rest} more lines]" if rest > 0 else "")
 
     def search(self, pattern: str, path: str = ".", glob: str = "*") -> str:
+        """Lines that match a regular expression, in files whose name matches ``glob``; capped."""
         try:
             wanted = re.compile(pattern)
         except re.error as error:
@@ -162,6 +165,7 @@ class Tools:
         return text or "[no output]"
 
     def emit(self, kind: str, **fields: Any) -> str:
+        """Ask for something through ``emit``, exactly as an agent with a shell would."""
         argv = ["/bin/sh", "-c", 'exec 2>&1; cd "$0" && exec emit "$@"', self.root, kind]
         argv += [f"--{name}={fields[name]}" for name in ("title", "reason") if name in fields]
         for name, option in (("add", "add"), ("remove", "remove"), ("labels", "label")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -61,7 +62,7 @@ def test_what_nobody_reviewed_is_never_merged(world: World, clone: Any) -> None:
     rule = {"rule_name": "mai[n]", "required_approvals": 1, "dismiss_stale_approvals": True}
     world.ok("ann", "POST", f"/repos/{repo}/branch_protections", rule)
     git = clone(repo, "dev")
-    for turn in range(4):
+    for turn in range(6):
         number, sha = propose(world, repo, f"turn{turn}")
         review = {"event": "APPROVED", "commit_id": sha}
         world.ok("rev", "POST", f"/repos/{repo}/pulls/{number}/reviews", review)
@@ -72,7 +73,8 @@ def test_what_nobody_reviewed_is_never_merged(world: World, clone: Any) -> None:
         def act(who: int, number: int = number, turn: int = turn) -> int:
             if who == 0:
                 return int(git("push", "-q", "origin", f"turn{turn}", check=False).returncode)
-            # Deliberately without head_commit_id: the forge alone must hold.
+            # From before the push is read to after it has landed; without head_commit_id: the forge alone must hold.
+            time.sleep(turn * 0.03)
             return int(world.call("ann", "POST", f"/repos/{repo}/pulls/{number}/merge", {"Do": "merge"}).status_code)
 
         together(4, act)

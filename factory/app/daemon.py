@@ -179,6 +179,7 @@ def ticker(
         fetch_mirror=lambda: _refreshed(deployment, ops),
         trouble_of=_Troubles(deployment),
         locked=spool.locked,
+        muted=spool.muted,
         web_url=deployment.web_url,
         rules=Rules(state / "authority" / f"{name}.json"),
     )
@@ -194,6 +195,7 @@ def ticker(
             ops=OpsWrites(path, deployment.remote(factory, ops), factory_signature),
             gates=gates,
             now=lambda: datetime.now(UTC),
+            may_write=lambda repo, login: _may_write(deployment, repo, login),
         ),
         spool,
         Markers(deployment.secret("markers")),
@@ -211,6 +213,12 @@ def ticker(
     )
     heartbeat = Heartbeat(path, deployment.remote(factory, ops), deployment.host.host, said)
     return Ticker(observer, performer, gates, WorldStore(state / "worlds" / name), board, heartbeat, said)
+
+
+def _may_write(deployment: Deployment, repo: str, login: str) -> bool:
+    """Whether this person has write there now, as the sentinel reads it at this moment."""
+    sentinel = deployment.forge(DEFAULT_ACCOUNTS["sentinel"])
+    return sentinel.permission(RepoName.parse(repo), login) in ("write", "admin", "owner")
 
 
 def _refreshed(deployment: Deployment, ops: RepoName) -> None:

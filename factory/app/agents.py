@@ -10,8 +10,7 @@ from factory.app.configuration import ops_files
 from factory.app.deployment import Deployment
 from factory.app.explaining import newest
 from factory.app.runs import journal
-from factory.backends import BACKENDS
-from factory.backends import backend as backend_of
+from factory.backends import BACKENDS, found_on_host
 from factory.config.factory import PATH, load_factory
 from factory.config.model import AgentEntry, HostConfig, RoleDefinition
 from factory.config.role import load_roles
@@ -32,7 +31,7 @@ def trouble_of(host: HostConfig, agent: str) -> str | None:
         return f"its key is missing: `factory hire {agent} --key-file FILE`"
     if entry.replay is not None and not entry.replay.exists():
         return f"its recording is missing: `factory hire {agent} --replay FILE`"
-    found = backend_of(entry.kind).probe()
+    found = found_on_host(entry.kind, entry.path)
     return None if found.installed else found.detail
 
 

@@ -58,7 +58,7 @@ class Rules:
             return self.view
         if tip is None:
             raise ConfigInvalid(f"reading the rules of {ops}: its main branch is gone", hint="factory doctor")
-        before = self.authority or self._kept() or Authority(seed, seed)
+        before = self.authority or self.kept() or Authority(seed, seed)
         chain = history(mirror, before.checked, tip)
         merged = {pull.pull.merge_commit: pull for pull in view.ops.pulls if pull.pull.merged}
         pulls = [
@@ -74,7 +74,8 @@ class Rules:
         self._tip = (tip, approvals)
         return self.view
 
-    def _kept(self) -> Authority | None:
+    def kept(self) -> Authority | None:
+        """What the last look at the ops repo came to; None when there was none (or it is not kept)."""
         try:
             return decode(Authority, parse_json(self.file.read_bytes())) if self.file is not None else None
         except (FileNotFoundError, Malformed):

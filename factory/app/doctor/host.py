@@ -1,0 +1,85 @@
+"""This host's part: who may read its files, its services, the gateway, the agents hired here."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from factory.app.agents import trouble_of
+from factory.app.deployment import Deployment
+from factory.app.doctor.finding import Finding, note, ok, problem
+from factory.app.services import running
+from factory.app.session import control_socket
+from factory.errors import FactoryError
+from factory.gateway.control import GatewayControl
+
+AREA = "host"
+SILENT = timedelta(minutes=5)
+"""A daemon that lives ticks at least every poll; longer than this it hangs."""
+
+
+def look(deployment: Deployment, now: datetime) -> Iterator[Finding]:
+    yield from _private(deployment)
+    pids = {service.name: service.pid for service in running(deployment)}
+    up = pids.get("daemon") is not None
+    for name, pid in pids.items():
+        if pid is not None:
+            yield ok(AREA, name, f"runs (process {pid})")
+        elif up:
+            yield problem(AREA, name, "does not run, though the daemon does", "factory up --detach")
+        else:
+            yield note(AREA, name, "does not run", "factory up --detach")
+    if up:
+        yield _beat(deployment, now)
+    if pids.get("gateway") is not None:
+        yield _gateway(deployment)
+    for name, entry in sorted(deployment.host.backends.items()):
+        trouble = trouble_of(deployment.host, name)
+        what = f"{entry.kind}, {entry.model or 'no model named'}"
+        yield problem(AREA, f"agent {name}", trouble) if trouble else ok(AREA, f"agent {name}", what)
+        if entry.auth == "ambient":
+            yield note(AREA, f"agent {name}", "holds a login of its own: it may not merge, and could use that login")
+    if not deployment.host.backends:
+        yield note(AREA, "agents", "nobody is hired on this host", "factory hire claude-code")
+
+
+def _private(deployment: Deployment) -> Iterator[Finding]:
+    """Keys and tokens are below ``state``: nobody else may even look into it."""
+    open_to_others = [
+        path
+        for path in (deployment.state, *deployment.state.glob("tokens/*"), *deployment.state.glob("gateway/keys/*"))
+        if stat.S_IMODE(path.stat().st_mode) & 0o077
+    ]
+    if open_to_others:
+        first = open_to_others[0]
+        yield problem(AREA, "privacy", f"other users can get at {first}", f"chmod -R go-rwx {deployment.state}")
+    else:
+        yield ok(AREA, "privacy", f"{deployment.state} is readable by its owner only")
+
+
+def _beat(deployment: Deployment, now: datetime) -> Finding:
+    try:
+        beat = json.loads((deployment.state / "daemon.json").read_bytes())
+        last = datetime.fromisoformat(beat["last_tick"]) if beat.get("last_tick") else None
+        trouble = str(beat.get("trouble", ""))
+    except (OSError, ValueError, TypeError):
+        return problem(AREA, "ticks", "what the daemon wrote of its last tick cannot be read", "factory up --detach")
+    if trouble:
+        return problem(AREA, "ticks", f"the last tick did not work: {trouble}", "factory status")
+    if last is not None and now - last > SILENT:
+        log = deployment.state / "services" / "daemon.log"
+        return problem(AREA, "ticks", f"none since {last.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC", f"look at {log}")
+    return ok(AREA, "ticks", f"{beat.get('ticks', 0)} since {beat.get('started', '?')}")
+
+
+def _gateway(deployment: Deployment) -> Finding:
+    try:
+        health = GatewayControl(control_socket(deployment.state), patience_s=2.0).health()
+    except FactoryError as error:
+        return problem(AREA, "gateway answers", error.message, error.hint)
+    missing = sorted(set(deployment.host.backends) - set(health.get("backends", ())))
+    if missing:
+        return problem(AREA, "gateway answers", f"it does not know {', '.join(missing)}", f"factory hire {missing[0]}")
+    return ok(AREA, "gateway answers", f"it serves {', '.join(health['backends']) or 'nobody'}")

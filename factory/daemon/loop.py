@@ -17,6 +17,7 @@ from factory.runs.model import RunRecord
 MAX_ROUNDS = 50
 """Ticks in a row without sleeping; a loop of decisions that never settles must not spin."""
 RETRY_MAX_S = 60.0
+UNSETTLED_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,9 @@ class Loop:
         poll = min(polls, default=30.0)
         due = [d for ticker in self.tickers if (d := ticker.performer.next_due()) is not None]
         waits = [max(0.0, (d - self.now()) / timedelta(seconds=1)) for d in due]
-        return min([poll, *waits])
+        # A change in the forge's newest second may not be whole yet: look once more when that second is over.
+        soon = [UNSETTLED_S for ticker in self.tickers if not ticker.observer.snapshot.settled]
+        return min([poll, *waits, *soon])
 
     def _failed(self, why: str) -> None:
         self._failures += 1

@@ -16,7 +16,8 @@ class WebServer:
     """A context manager: listening while inside, stopped after. Port 0 takes any free one."""
 
     def __init__(self, app: Starlette, *, host: str, port: int) -> None:
-        self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # Named, because asyncio switches Nagle's algorithm off only for sockets that say they are TCP.
+        self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._listener.bind((host, port))

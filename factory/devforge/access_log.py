@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+_log = logging.getLogger("factory.devforge")
 
 MAX_BYTES = 50 * 1024 * 1024
 """Then the log becomes ``access.log.1`` (one older file is kept) and a new one begins."""
@@ -25,11 +28,14 @@ class AccessLog:
         self._size = os.fstat(self._fd).st_size
 
     def write(self, line: Mapping[str, Any]) -> None:
-        if self._size > self._max:
-            os.close(self._fd)
-            self._path.replace(self._path.with_name(self._path.name + ".1"))
-            self._open()
-        self._size += os.write(self._fd, json.dumps(line).encode() + b"\n")
+        try:
+            if self._size > self._max:
+                self._path.replace(self._path.with_name(self._path.name + ".1"))
+                os.close(self._fd)
+                self._open()
+            self._size += os.write(self._fd, json.dumps(line).encode() + b"\n")
+        except OSError:
+            _log.exception("writing %s", self._path)  # a full disk must not stop the answers
 
     def close(self) -> None:
         os.close(self._fd)

@@ -9,13 +9,15 @@ forgotten. So a push or merge has happened entirely or not at all, whenever the 
 from __future__ import annotations
 
 import json
+import logging
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from factory.devforge.errors import invalid
+from factory.devforge.errors import Refusal, invalid
 from factory.devforge.store import dependencies, issues, pulls, references, repos, reviews, timeline, users
 from factory.devforge.store.access import Mode, user_mode
-from factory.devforge.store.database import Store
+from factory.devforge.store.database import Row, Store
 from factory.devforge.store.events import Event
 from factory.devforge.store.pulls import Pull
 from factory.devforge.store.repos import Repo
@@ -23,6 +25,8 @@ from factory.devforge.store.users import User
 from factory.errors import FactoryError, GitFailed, RefMoved
 from factory.git import objects
 from factory.git.values import ZERO
+
+_log = logging.getLogger("factory.devforge")
 
 MAX_COMMITS_READ = 100
 """How many pushed commits are looked at for closing words and named in events."""
@@ -67,6 +71,7 @@ def apply(
     when rights were judged on what the refs are now.
     """
     with store.exclusive():
+        _finish_leftovers(store)
         failed = _stale(repo, changes)
         if failed and atomic:
             return {change.ref: failed.get(change.ref, "atomic push failed") for change in changes}
@@ -123,23 +128,40 @@ def _reason(error: FactoryError) -> str:
     return str(error).splitlines()[0][:200]
 
 
+def _finish_leftovers(store: Store) -> None:
+    """Finish plans whose end failed in this process (a full disk, say), before refs move on.
+
+    One that cannot be finished is a bug: it goes to the log and is forgotten, for it must not stop every later push.
+    """
+    for row in store.all("SELECT * FROM moves ORDER BY id"):
+        try:
+            _finish(store, row)
+        except (FactoryError, Refusal, sqlite3.Error, KeyError, ValueError):
+            _log.exception("finishing the plan %s", row["plan"])
+            store.run("DELETE FROM moves WHERE id = ?", row["id"])
+
+
 def recover(store: Store) -> int:
     """Finish or forget what a killed process left; returns how many plans there were. Before the first request."""
     rows = store.all("SELECT * FROM moves ORDER BY id")
     for row in rows:
-        repo, doer = repos.by_id(store, row["repo_id"]), users.by_id(store, row["user_id"])
-        plan = json.loads(row["plan"])
-        changes = [Change(**change) for change in plan["changes"]]
-        moved = [c for c in changes if (objects.read_ref(repo.path, c.ref) or ZERO) == c.new]
-        merge = Merge(**plan["merge"]) if plan["merge"] and moved else None
-        rename = (plan["rename"][0], plan["rename"][1]) if plan["rename"] and moved else None
-        with store.exclusive():
-            if rename and len(moved) == 1:  # killed between the two refs: finish the second one
-                rest = next(change for change in changes if change not in moved)
-                _set(repo, rest)
-                moved = changes
-            _settle(store, repo, doer, moved, row["id"], merge=merge, rename=rename)
+        _finish(store, row)
     return len(rows)
+
+
+def _finish(store: Store, row: Row) -> None:
+    repo, doer = repos.by_id(store, row["repo_id"]), users.by_id(store, row["user_id"])
+    plan = json.loads(row["plan"])
+    changes = [Change(**change) for change in plan["changes"]]
+    moved = [c for c in changes if (objects.read_ref(repo.path, c.ref) or ZERO) == c.new]
+    merge = Merge(**plan["merge"]) if plan["merge"] and moved else None
+    rename = (plan["rename"][0], plan["rename"][1]) if plan["rename"] and moved else None
+    with store.exclusive():
+        if rename and len(moved) == 1:  # killed between the two refs: finish the second one
+            rest = next(change for change in changes if change not in moved)
+            _set(repo, rest)
+            moved = changes
+        _settle(store, repo, doer, moved, row["id"], merge=merge, rename=rename)
 
 
 # ---------------------------------------------------------------- what follows

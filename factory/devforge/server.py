@@ -28,6 +28,7 @@ from factory.devforge.store.access import Actor
 from factory.devforge.store.database import Store
 from factory.devforge.store.events import Event
 from factory.devforge.webhooks import Deliverer, record
+from factory.errors import FactoryError
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Any]
@@ -63,7 +64,12 @@ class Forge:
         return await asyncio.get_running_loop().run_in_executor(self._threads, functools.partial(function, *args))
 
     def _on_event(self, event: Event) -> None:
-        if record(self.store, event):
+        try:
+            recorded = record(self.store, event)
+        except (Refusal, FactoryError, KeyError, ValueError):
+            _log.exception("writing the webhooks of %s", event)  # a hint less; what happened has happened
+            return
+        if recorded:
             self.store.after_commit(self.deliverer.wake)
 
     def close(self) -> None:

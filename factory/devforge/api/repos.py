@@ -28,7 +28,7 @@ def _create(call: Call, owner: User) -> Answer:
     if not call.text("name"):
         raise invalid("[Name]: Required")
     store = call.store
-    with store.exclusive():
+    with store.tx():  # with its first commit, or not at all
         made = repos.create(
             store,
             owner,

@@ -99,14 +99,22 @@ class Store:
             except BaseException:
                 self._depth -= 1
                 if self._depth == 0:
-                    self._writer.execute("ROLLBACK")
+                    self._roll_back()
                 raise
             self._depth -= 1
             if self._depth == 0:
-                self._writer.execute("COMMIT")
+                try:
+                    self._writer.execute("COMMIT")
+                except sqlite3.Error:
+                    self._roll_back()
+                    raise
                 afterwards, self._afterwards = self._afterwards, []
                 for action in afterwards:
                     action()
+
+    def _roll_back(self) -> None:
+        if self._writer.in_transaction:  # SQLite rolls back by itself when the disk is full
+            self._writer.execute("ROLLBACK")
 
     def after_commit(self, action: Callable[[], None]) -> None:
         """Run ``action`` once the surrounding transaction is durable (at once when there is none)."""

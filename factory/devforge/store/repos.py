@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,7 +149,9 @@ def create(
         )
         store.run("DELETE FROM redirects WHERE owner_id = ? AND name = ?", owner.id, name)
         made = by_id(store, repo_id)
-        # The folder comes first: a kill in between leaves a folder without a row, which the next attempt reuses.
+        if made.path.exists():
+            # No row, so nobody's: left by a kill while a repo was made or deleted. Its refs must not come back.
+            shutil.rmtree(made.path)
         objects.init_bare(made.path, made.default_branch)
         (made.path / "factory-repo-id").write_text(f"{repo_id}\n")
         return made

@@ -16,13 +16,15 @@ from typing import Any
 import httpx
 import pytest
 
+from factory.devforge import moves
+from factory.devforge.moves import Change
 from factory.devforge.recovery import recover
 from factory.devforge.store import issues, pulls, repos, timeline, users
 from factory.devforge.store.access import Actor
 from factory.devforge.store.database import Store
 from factory.devforge.store.reviews import of_pull
 from factory.git import objects
-from factory.git.objects import Signature
+from factory.git.objects import ZERO, Signature
 
 WHO = Signature("A", "a@example.test", 1_700_000_000)
 
@@ -275,3 +277,38 @@ def test_a_ref_lock_of_a_dead_process_is_removed(world: Any, clone: Any) -> None
     world.restart(kill=True)
     git("push", "-q", world.remote(repo), "HEAD:main")
     assert not list(world.bare(repo).rglob("*.lock"))
+
+
+def test_a_folder_that_is_nobodys_is_not_taken_over(tmp_path: Path) -> None:
+    """Left by a kill while a repo was deleted: its branches must not come back under a new repo of the name."""
+    store = Store(tmp_path)
+    ann = users.create(store, login="ann", email="ann@example.test")
+    stray = store.repo_path("ann", "r")
+    objects.init_bare(stray)
+    old = objects.build_commit(stray, parent=None, changes={"a": b"1"}, message="m", author=WHO, committer=WHO)
+    objects.create_ref(stray, "refs/heads/secret", old)
+    made = repos.create(store, ann, name="r")
+    assert objects.list_refs(made.path) == {}
+    assert not objects.exists(made.path, old)
+    store.close()
+
+
+def test_an_end_that_failed_is_made_up_before_refs_move_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tips = make(tmp_path)
+    store = Store(tmp_path)
+    repo, ann = repos.get(store, "ann", "r"), users.get(store, "ann")
+    real = moves.repos.touch
+
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(moves.repos, "touch", full)
+    with pytest.raises(sqlite3.OperationalError):
+        moves.apply(store, repo, ann, [Change("refs/heads/fix", tips["fix"], tips["next"])])
+    assert pulls.get(store, repo, 2).head_sha == tips["fix"]
+    monkeypatch.setattr(moves.repos, "touch", real)
+    moves.apply(store, repo, ann, [Change("refs/heads/else", ZERO, tips["main"])])
+    pull = pulls.get(store, repo, 2)
+    assert pull.head_sha == tips["next"]
+    assert len(timeline.of_issue(store, pull.issue.id, kinds=("pull_push",))) == 1
+    store.close()

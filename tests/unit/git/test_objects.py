@@ -249,3 +249,31 @@ def test_unknown_things_fail_with_a_sentence(repo: Path, tmp_path: Path) -> None
         objects.list_tree(repo, one, "x")
     with pytest.raises(GitFailed, match="is a file"):
         objects.list_tree(repo, one, "a")
+
+
+def test_commits_are_copied_between_repos_once(repo: Path, tmp_path: Path) -> None:
+    other = tmp_path / "o.git"
+    objects.init_bare(other)
+    one = commit(repo, None, a="1", d__b="2")
+    two, side = commit(repo, one, a="3"), commit(repo, one, c="4")
+    tree = objects.merge_trees(repo, one, two, side).tree
+    assert tree is not None
+    head = objects.commit_tree(repo, tree=tree, parents=[two, side], message="m", author=ANN, committer=ANN)
+    objects.copy_commits(repo, other, two)
+    assert not objects.exists(other, head)
+    objects.copy_commits(repo, other, head)
+    objects.copy_commits(repo, other, head)
+    objects.create_ref(other, "refs/heads/main", head)
+    git(other, "fsck", "--strict", "--connectivity-only")
+    assert len(objects.log(other, head)) == 4
+
+
+def test_tags_are_what_git_reads(repo: Path) -> None:
+    one = commit(repo, None, a="1")
+    tag = objects.build_tag(repo, name="v1", target=one, message="first", tagger=Signature("Ann", "a@x", 1_700_000_000, -90))
+    objects.create_ref(repo, "refs/tags/v1", tag)
+    git(repo, "fsck", "--strict")
+    when = git(repo, "for-each-ref", "--format=%(taggerdate:iso)", "refs/tags/v1").strip()
+    assert when == "2023-11-14 20:43:20 -0130"
+    assert (objects.tag_message(repo, tag), objects.tag_message(repo, one)) == ("first\n", None)
+    assert objects.resolve_commit(repo, "v1") == one

@@ -1,0 +1,97 @@
+"""The rules of tests/conftest.py bite: each is broken once, in a pytest of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit.architecture.source import ROOT
+
+
+def run(folder: Path, text: str, *words: str, **variables: str) -> tuple[int, str]:
+    """Run a test file under a copy of our conftest; the exit code and what was printed."""
+    shutil.copy(ROOT / "tests" / "conftest.py", folder / "conftest.py")
+    (folder / "test_it.py").write_text("import os, socket\nimport pytest\n" + text, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rs", *words, "test_it.py"],
+        cwd=folder, capture_output=True, text=True, check=False, timeout=120,
+        env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **variables},
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        "socket.create_connection(('192.0.2.1', 9), timeout=0.1)",
+        "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('192.0.2.1', 9))",
+        "socket.socket(socket.AF_INET6).connect(('2001:db8::1', 9))",
+        "socket.getaddrinfo('example.com', 80)",
+        "import httpx; httpx.get('http://192.0.2.1/', timeout=0.1)",
+    ],
+)
+def test_leaving_loopback_fails_even_when_it_is_caught(tmp_path: Path, way: str) -> None:
+    caught = f"def test_it():\n    try:\n        {way}\n    except Exception:\n        pass\n"
+    code, said = run(tmp_path, caught)
+    assert code == 1
+    assert "left loopback" in said
+
+
+def test_loopback_is_free(tmp_path: Path) -> None:
+    text = """
+def test_it():
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        socket.create_connection(('localhost', server.getsockname()[1])).close()
+"""
+    assert run(tmp_path, text)[0] == 0
+
+
+def test_nothing_of_the_owner_comes_in(tmp_path: Path) -> None:
+    text = """
+import subprocess
+from pathlib import Path
+def test_it():
+    assert os.listdir(Path.home()) == []
+    assert not {'FACTORY_HOME', 'HTTPS_PROXY', 'http_proxy', 'GIT_DIR', 'ANTHROPIC_API_KEY'} & set(os.environ)
+    assert os.environ['FACTORY_TEST_X'] == '1'
+    told = subprocess.run(['git', 'config', '--list'], capture_output=True, text=True, cwd='/')
+    assert told.stdout == ''
+"""
+    (tmp_path / ".gitconfig").write_text("[user]\nname = Owner\n", encoding="utf-8")
+    code, said = run(
+        tmp_path, text, HOME=str(tmp_path), FACTORY_HOME="/x", FACTORY_TEST_X="1", HTTPS_PROXY="http://p",
+        http_proxy="http://p", GIT_DIR="/x", ANTHROPIC_API_KEY="sk",
+    )  # fmt: skip
+    assert code == 0, said
+
+
+SKIPS = """
+@pytest.mark.skip(reason='{reason}')
+def test_it():
+    pass
+"""
+
+
+@pytest.mark.parametrize("words", [(), ("-n", "1")])
+def test_an_unstated_skip_fails_the_run_in_ci(tmp_path: Path, words: tuple[str, ...]) -> None:
+    text = SKIPS.format(reason="chromium is absent")
+    assert run(tmp_path, text, *words)[0] == 0
+    code, said = run(tmp_path, text, *words, FACTORY_CI="1")
+    assert code == 1
+    assert "not stated" in said
+    assert "chromium is absent" in said
+
+
+def test_what_only_root_can_do_may_be_skipped_by_others_only(tmp_path: Path) -> None:
+    code, _ = run(tmp_path, SKIPS.format(reason="only root can give files away"), FACTORY_CI="1")
+    assert code == (1 if os.geteuid() == 0 else 0)
+
+
+def test_a_module_skipped_as_a_whole_counts(tmp_path: Path) -> None:
+    code, said = run(tmp_path, "pytest.importorskip('no_such_module')", FACTORY_CI="1")
+    assert code == 1, said

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.app.deployment import Deployment, free_port
+from factory.app.explaining import newest
 from factory.app.hiring import Wish, hire
 from factory.app.people import as_person
 from factory.app.services import ensure_daemon, ensure_forge, ensure_gateway, folder, forge_home, stop
@@ -21,7 +22,8 @@ from factory.config.model import DEFAULT_ACCOUNTS, Mode
 from factory.demo.example import CI_COMMAND, ISSUES, PROJECT, SCRIPT, project_files
 from factory.demo.facts import Facts, doubts, read
 from factory.demo.idle import IdleTick, measure
-from factory.errors import ForgeError, RunFailed, SandboxUnavailable
+from factory.demo.stuck import needs_person, off_script, waits_for_time
+from factory.errors import FactoryError, ForgeError, RunFailed, SandboxUnavailable, UsageError
 from factory.forge.client import ForgejoClient
 from factory.forge.values import ItemState, RepoName
 from factory.gateway.control import GatewayControl
@@ -35,6 +37,14 @@ LOGIN = "founder"
 DEADLINE_S = 600.0
 QUIET_S = 40.0
 """Nothing happened for so long and nothing runs: it will not end by itself."""
+BACKOFF_S = 180.0
+"""The same where something is only waiting for its next try (a process was killed again and again)."""
+PERSON_S = 3.0
+"""The same where a person is waited for."""
+ASK_S = 1.0
+"""How often the last tick is asked why it does not go on."""
+STARTS = 5
+"""Times in a row that the daemon may fail to start: it, or what it needs, may be killed just then."""
 LOOK_S = 0.4
 IDLE_TICKS = 10
 
@@ -151,10 +161,17 @@ class Demo:
         """Until all issues are closed and the default branch is green. What dies meanwhile is started again."""
         log = folder(self.deployment.state) / "daemon.log"
         lines = _follow(log)
-        quiet_since = time.monotonic()
+        quiet_since = asked = time.monotonic()
+        failures, alarmed = 0, False
         forge = self.deployment.forge(DEFAULT_ACCOUNTS["factory"])
         while True:
-            ensure_daemon(self.deployment.host)
+            try:
+                ensure_daemon(self.deployment.host)
+                failures = 0
+            except FactoryError:
+                failures += 1
+                if failures == STARTS:
+                    raise
             news = [shown for line in next(lines) if (shown := _shown(line))]
             for line in news:
                 self.said(line)
@@ -164,12 +181,34 @@ class Demo:
             stuck = self._over(forge)
             if stuck is None:
                 return
-            if now > deadline or now - quiet_since > QUIET_S:
+            alarmed = alarmed or any("ended: failed" in line for line in news)
+            if (alarmed or now - quiet_since >= PERSON_S) and now - asked >= ASK_S:
+                asked = now
+                stuck, patience = self._chance(stuck)
+                if now - quiet_since >= patience:
+                    deadline = now
+            if now >= deadline:
                 raise RunFailed(
                     f"the demo did not end: {stuck}",
                     hint="run it again with --keep, then `factory status` with FACTORY_HOME set to its home",
                 )
             time.sleep(LOOK_S)
+
+    def _chance(self, stuck: str) -> tuple[str, float]:
+        """Why it does not go on, and how long that may last without anything happening, in seconds."""
+        try:
+            seen = newest(self.deployment, self.project)
+        except UsageError:
+            seen = None  # the World of the last tick is just being written
+        if seen is None:
+            return stuck, QUIET_S
+        off = off_script(seen.world)
+        if off is not None:
+            return off, 0.0
+        person = needs_person(seen.plan)
+        if person is not None:
+            return person, PERSON_S
+        return stuck, BACKOFF_S if waits_for_time(seen.plan) else QUIET_S
 
     def _running(self) -> bool:
         try:

@@ -1,0 +1,32 @@
+"""Whether a demo can still end by itself, judged from what the last tick saw and decided. Pure."""
+
+from __future__ import annotations
+
+from factory.plan.effect import Plan
+from factory.plan.model import World
+from factory.runs.model import Cause, RunState
+
+MISMATCH = "mismatch:"
+"""How the gateway begins when a session and its script part."""
+PERSON = "a person"
+
+
+def off_script(world: World) -> str | None:
+    """The first session that did not follow its script. It is played the same way again, so it will not end better."""
+    for run in world.runs:
+        if run.state is RunState.FAILED and run.cause is Cause.BACKEND and run.detail.startswith(MISMATCH):
+            return f"{run.formula} on {run.subject.kind} #{run.subject.id} left its script: {run.detail}"
+    return None
+
+
+def needs_person(plan: Plan) -> str | None:
+    """What only a person can clear, and the demo has none."""
+    for skip in plan.skips:
+        if skip.subject.kind in ("issue", "pull") and skip.clears.startswith(PERSON):
+            return f"{skip.subject.kind} #{skip.subject.id} waits for a person: {skip.reason}"
+    return None
+
+
+def waits_for_time(plan: Plan) -> bool:
+    """Whether something is tried again by itself after a while."""
+    return any(skip.clears == "time" for skip in plan.skips)

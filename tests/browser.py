@@ -105,6 +105,22 @@ class Browser:
     def path(self) -> str:
         return str(self.evaluate("location.pathname"))
 
+    def size(self, width: int, height: int, scale: float = 1) -> None:
+        """Of the window; a narrow one behaves like a phone's."""
+        mobile = width < 600
+        self._send(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=mobile
+        )
+
+    def scheme(self, *, dark: bool) -> None:
+        """What the person prefers: light or dark."""
+        features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        self._send("Emulation.setEmulatedMedia", features=features)
+
+    def bypass_policy(self, bypass: bool) -> None:
+        """Whether pages opened from now on are shown as if they had no content policy."""
+        self._send("Page.setBypassCSP", enabled=bypass)
+
     def screenshot(
         self,
         file: Path,
@@ -116,12 +132,8 @@ class Browser:
         scale: float = 1,
     ) -> None:
         """A PNG of the page."""
-        mobile = width < 600
-        features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        self._send("Emulation.setEmulatedMedia", features=features)
-        self._send(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=mobile
-        )
+        self.scheme(dark=dark)
+        self.size(width, height, scale)
         shot = self._send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         file.write_bytes(base64.b64decode(shot["data"]))
 

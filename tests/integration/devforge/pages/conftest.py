@@ -41,15 +41,18 @@ class Person:
         hidden fields come from the page. Redirects are followed."""
         action = action or page
         html = self.see(page)
-        form = next((f for f in re.findall(r"<form.*?</form>", html, re.S) if f'action="{action}"' in f), None)
+        forms = re.findall(r'<form method="post".*?</form>', html, re.S)
+        form = next((one for one in forms if f'action="{action}"' in one), None)
         assert form is not None, f"{page} has no form to {action}"
-        hidden = {unescape(n): unescape(v) for n, v in re.findall(r'type="hidden" name="([^"]*)" value="([^"]*)"', form)}
+        found = re.findall(r'type="hidden" name="([^"]*)" value="([^"]*)"', form)
+        hidden = {unescape(name): unescape(value) for name, value in found}
         done = self.post(action, {**hidden, **fields})
         assert done.status_code == expect, f"{action}: {done.status_code} {words(done.text)[:600]}"
         return done
 
     def post(self, path: str, fields: dict[str, Any], **headers: str) -> httpx.Response:
-        return self.client.post(path, data=fields, headers={"Origin": self.url, "Sec-Fetch-Site": "same-origin"} | headers)
+        own = {"Origin": self.url, "Sec-Fetch-Site": "same-origin"}
+        return self.client.post(path, data=fields, headers=own | headers)
 
     def sign_in(self, login: str, password: str = PASSWORD) -> Person:
         self.send("/user/login", login=login, password=password)
@@ -92,7 +95,7 @@ def b64(text: str | bytes) -> str:
 
 @pytest.fixture(scope="session")
 def stage() -> Any:
-    """``stage(world)``: a repo with two files, a rule on main, labels, and a pull request of bob that fixes an issue."""
+    """``stage(world)``: a repo with files, a rule on main, labels, and a pull request of bob that fixes an issue."""
 
     def make(world: World, *, approvals: int = 1, contexts: tuple[str, ...] = ()) -> tuple[str, int]:
         repo = world.repo(bob="write", eve="read", rita="write")

@@ -197,7 +197,9 @@ def test_after_signing_in_one_is_back_where_one_was(world: World, visitor: Any) 
     assert done.url.path == f"/{repo}/issues/new"
 
 
-@pytest.mark.parametrize("where", ["//evil.test", "/\\evil.test", "https://evil.test", "/%09/evil.test", "javascript:x"])
+@pytest.mark.parametrize(
+    "where", ["//evil.test", "/\\evil.test", "https://evil.test", "/%09/evil.test", "javascript:x"]
+)
 def test_and_nowhere_else(world: World, visitor: Any, where: str) -> None:
     world.token("ann")
     person = visitor()

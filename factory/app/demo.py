@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,17 +14,19 @@ from typing import Any
 from factory.app.deployment import Deployment, free_port
 from factory.app.explaining import newest
 from factory.app.hiring import Wish, hire
+from factory.app.opsrepo import mirror
 from factory.app.people import as_person
 from factory.app.services import ensure_daemon, ensure_forge, ensure_gateway, folder, forge_home, stop
-from factory.app.session import control_socket
+from factory.app.session import control_socket, mirror_path
 from factory.app.setup import Done, Request, set_up
 from factory.config.host import host_path, load_host
 from factory.config.model import DEFAULT_ACCOUNTS, Mode
 from factory.demo.example import CI_COMMAND, ISSUES, PROJECT, SCRIPT, project_files
 from factory.demo.facts import Facts, doubts, read
 from factory.demo.idle import IdleTick, measure
+from factory.demo.story import Story, merged
 from factory.demo.stuck import needs_person, off_script, waits_for_time
-from factory.errors import FactoryError, ForgeError, RunFailed, SandboxUnavailable, UsageError
+from factory.errors import FactoryError, ForgeError, GitFailed, RunFailed, SandboxUnavailable, UsageError
 from factory.forge.client import ForgejoClient
 from factory.forge.values import ItemState, RepoName
 from factory.gateway.control import GatewayControl
@@ -31,6 +34,8 @@ from factory.git import objects
 from factory.git.transport import Remote, fetch
 from factory.git.values import Signature
 from factory.plan.labels import BLOCKED, START
+from factory.runs.journal import REF, entries_since, fold
+from factory.runs.model import RunRecord
 from factory.sandbox.select import select
 
 LOGIN = "founder"
@@ -159,8 +164,8 @@ class Demo:
 
     def _watch(self, deadline: float) -> None:
         """Until all issues are closed and the default branch is green. What dies meanwhile is started again."""
-        log = folder(self.deployment.state) / "daemon.log"
-        lines = _follow(log)
+        lines = _follow(folder(self.deployment.state) / "daemon.log")
+        story = Story(dict(zip(self.numbers, (example.title for example in ISSUES), strict=True)))
         quiet_since = asked = time.monotonic()
         failures, alarmed = 0, False
         forge = self.deployment.forge(DEFAULT_ACCOUNTS["factory"])
@@ -172,7 +177,8 @@ class Demo:
                 failures += 1
                 if failures == STARTS:
                     raise
-            news = [shown for line in next(lines) if (shown := _shown(line))]
+            news = [told for line in next(lines) if (told := merged(line))]
+            news = story.news(self._journal()) + news
             for line in news:
                 self.said(line)
             now = time.monotonic()
@@ -181,7 +187,7 @@ class Demo:
             stuck = self._over(forge)
             if stuck is None:
                 return
-            alarmed = alarmed or any("ended: failed" in line for line in news)
+            alarmed = alarmed or any(": failed (" in line for line in news)
             if (alarmed or now - quiet_since >= PERSON_S) and now - asked >= ASK_S:
                 asked = now
                 stuck, patience = self._chance(stuck)
@@ -284,20 +290,22 @@ class Demo:
             "idle_tick": idle.as_dict(),
         }
 
+    def _journal(self) -> tuple[RunRecord, ...]:
+        """The runs so far, from the daemon's own copy of the journal: no request, no process."""
+        repo = mirror_path(self.home, f"{LOGIN}/{PROJECT}-ops")
+        try:
+            tip = objects.read_ref(repo, REF)
+            return fold(entries_since(repo, None, tip).entries) if tip is not None else ()
+        except GitFailed:
+            return ()  # cache/ may be deleted at any moment; the daemon fetches it anew
+
     def _cost(self) -> float:
         """As the journal says: the scripted turns at a real model's prices."""
-        from factory.app.opsrepo import mirror
-        from factory.runs.journal import REF, entries_since, fold
-
-        repo = mirror(self.deployment, RepoName(LOGIN, f"{PROJECT}-ops"), refresh=True)
-        tip = objects.read_ref(repo, REF)
-        runs = fold(entries_since(repo, None, tip).entries) if tip is not None else ()
-        return round(sum(run.usage.cost_usd for run in runs), 4)
+        mirror(self.deployment, RepoName(LOGIN, f"{PROJECT}-ops"), refresh=True)
+        return round(sum(run.usage.cost_usd for run in self._journal()), 4)
 
     def close(self, *, keep: bool) -> None:
         """Stop everything and remove the home, unless it is to be kept."""
-        import shutil
-
         if keep or not hasattr(self, "deployment"):
             return
         stop(self.deployment)
@@ -322,8 +330,3 @@ def _follow(log: Path) -> Iterator[list[str]]:
         *lines, rest = (rest + data.decode("utf-8", "replace")).split("\n")
         yield lines
 
-
-def _shown(line: str) -> str:
-    """A daemon log line as the live view shows it: without its time; tracebacks stay in the log."""
-    stamp, _, text = line.partition(" ")
-    return text if stamp.endswith("Z") and stamp[:2] == "20" else ""

@@ -15,6 +15,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import pygit2
@@ -344,21 +345,29 @@ def commit_info(repo: Path, rev: str) -> CommitInfo:
 
 
 def log(
-    repo: Path, rev: str, *, exclude: Iterable[str] = (), first_parent: bool = False, limit: int | None = None
+    repo: Path,
+    rev: str,
+    *,
+    exclude: Iterable[str] = (),
+    first_parent: bool = False,
+    limit: int | None = None,
+    skip: int = 0,
 ) -> list[CommitInfo]:
-    """Commits reachable from ``rev`` and not from any of ``exclude``, newest first, children before parents."""
+    """Commits reachable from ``rev`` and not from any of ``exclude``, newest first, children before parents; at most
+    ``limit`` of them after the first ``skip``."""
     with _opened(repo, f"reading the log of {rev}") as git:
         walker = git.walk(_commit(git, rev).id, SortMode.TOPOLOGICAL | SortMode.TIME)
         if first_parent:
             walker.simplify_first_parent()
         for hidden in exclude:
             walker.hide(_commit(git, hidden).id)
-        found: list[CommitInfo] = []
-        for commit in walker:
-            if limit is not None and len(found) >= limit:
-                break
-            found.append(_info(commit))
-        return found
+        return [_info(commit) for commit in islice(walker, skip, None if limit is None else skip + limit)]
+
+
+def count_commits(repo: Path, rev: str) -> int:
+    """How many commits are reachable from ``rev``."""
+    with _opened(repo, f"counting the commits of {rev}") as git:
+        return sum(1 for _ in git.walk(_commit(git, rev).id, SortMode.NONE))
 
 
 def merge_base(repo: Path, a: str, b: str) -> str | None:

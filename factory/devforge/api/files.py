@@ -223,19 +223,22 @@ def commits(call: Call) -> Answer:
     repo = call.repo(unit="code")
     if repo.empty:
         raise Refusal(409, "Git Repository is empty.")
-    found = objects.log(repo.path, _commit(call, repo, call.query("sha")))
-    path = call.query("path").strip("/")
-    if path:
-        found = [info for info in found if _touches(repo, info, path)]
+    tip, path = _commit(call, repo, call.query("sha")), call.query("path").strip("/")
     page, limit = call.paging
+    if path:
+        touching = [info for info in objects.log(repo.path, tip) if _touches(repo, info, path)]
+        total, found = len(touching), list(call.cut(touching))
+    else:
+        total = objects.count_commits(repo.path, tip)
+        found = objects.log(repo.path, tip, limit=limit, skip=(page - 1) * limit)
     shown = [
         render.commit(call.store, repo, info, files=call.flag("files", True), stat=call.flag("stat", True))
-        for info in call.cut(found)
+        for info in found
     ]
-    pages = max(1, -(-len(found) // limit))
-    more = {"X-Page": page, "X-PerPage": limit, "X-Total": len(found), "X-PageCount": pages,
+    pages = max(1, -(-total // limit))
+    more = {"X-Page": page, "X-PerPage": limit, "X-Total": total, "X-PageCount": pages,
             "X-HasMore": str(page < pages).lower()}  # fmt: skip
-    return Answer(200, shown, call.linked(len(found)) | {name: str(value) for name, value in more.items()})
+    return Answer(200, shown, call.linked(total) | {name: str(value) for name, value in more.items()})
 
 
 def _touches(repo: Repo, info: CommitInfo, path: str) -> bool:

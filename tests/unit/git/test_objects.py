@@ -151,6 +151,9 @@ def test_history_questions_agree_with_git(repo: Path) -> None:
     assert objects.ahead_behind(repo, left, right2) == (1, 2)
     assert [c.oid for c in objects.log(repo, right2, exclude=[root])] == [right2, right]
     assert [c.oid for c in objects.log(repo, right2, limit=1)] == [right2]
+    assert [c.oid for c in objects.log(repo, right2, limit=1, skip=1)] == [right]
+    assert [c.oid for c in objects.log(repo, right2, skip=1)] == [right, root]
+    assert objects.count_commits(repo, right2) == 3
     assert objects.merge_base(repo, left, commit(repo, None, z="1")) is None
 
 

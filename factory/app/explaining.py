@@ -30,6 +30,8 @@ class Seen:
     tick: Tick
     world: World
     plan: Plan
+    same: bool = True
+    """The plan is the recorded one. False: the daemon decided with another version of the factory."""
 
 
 def store(deployment: Deployment, project: RepoName) -> WorldStore:
@@ -46,7 +48,8 @@ def newest(deployment: Deployment, project: RepoName) -> Seen | None:
 
 def _seen(worlds: WorldStore, number: int) -> Seen:
     tick, world = worlds.load(number)
-    return Seen(tick, world, decide(world, tick.at))
+    plan = decide(world, tick.at)
+    return Seen(tick, world, plan, same=digest(plan)[0] == tick.plan)
 
 
 def explained(
@@ -88,6 +91,7 @@ def explained(
         ),
         "tick": seen.tick.number,
         "as_of": seen.tick.at.isoformat(),
+        "same_plan": seen.same,
     }
 
 
@@ -108,14 +112,13 @@ def replayed(deployment: Deployment, number: int | None = None, *, project: str 
     if number is None:
         raise UsageError(f"replaying a tick of {repo}: none is recorded yet", hint="factory up --detach")
     seen = _seen(worlds, number)
-    now = digest(seen.plan)[0]
     return {
         "project": str(repo),
         "tick": seen.tick.number,
         "at": seen.tick.at.isoformat(),
         "world": seen.tick.world,
-        "plan": {"recorded": seen.tick.plan, "recomputed": now},
-        "same": now == seen.tick.plan,
+        "plan": {"recorded": seen.tick.plan, "recomputed": digest(seen.plan)[0]},
+        "same": seen.same,
         "effects": [_effect(effect) for effect in seen.plan.effects],
         "skips": [skip_facts(skip) for skip in seen.plan.skips],
     }

@@ -15,16 +15,18 @@ from factory.app.choosing import project_of
 from factory.app.deployment import Deployment
 from factory.app.opsrepo import mirror
 from factory.app.services import running
-from factory.app.session import control_socket
+from factory.app.session import control_socket, mirror_path
 from factory.config.home import write_private
 from factory.config.surroundings import inherited
 from factory.daemon.executor import LocalExecutor
 from factory.errors import FactoryError, ForgeError, UsageError
 from factory.gateway.control import GatewayControl
+from factory.gateway.values import GatewayRefused
 from factory.git import objects
 from factory.process.lock import is_held, try_hold
 from factory.process.spawn import adopt
 from factory.runs.codec import dumps
+from factory.runs.ids import run_time
 from factory.runs.journal import REF, entries_since, fold
 from factory.runs.model import Cause, RunRecord, RunState, Usage
 from factory.runs.spec import SessionResult
@@ -146,33 +148,51 @@ def _lines(log: Path, goes_on: Callable[[], bool]) -> Iterator[str]:
 
 
 def cancel_run(deployment: Deployment, text: str, by: str, *, project: str | None = None) -> dict[str, Any]:
-    """End a run's session and everything it started, within two seconds, daemon or not.
+    """End a run's session and everything it started, within two seconds; the daemon and the forge are not needed.
 
     Raises UsageError (no such run, it has ended, it is another host's), FactoryError when something outlives it.
     """
+    began = time.monotonic()
+    run = _here(deployment, text) or _elsewhere(deployment, text, project)
+    folders = RunFolders(deployment.home, run)
+    executor = _executor(deployment)
+    if executor.result(run) is not None:
+        raise UsageError(f"cancelling {run}: it has ended already", hint=f"factory runs show {run}")
+    was_alive = is_held(folders.lock)
+    executor.cancel(run, by)
+    forced = False
+    for fileno in executor.filenos():
+        forced = _end(folders, fileno, began) or forced
+    _leave_result(deployment, run, folders, by)
+    if is_held(folders.lock):
+        raise FactoryError(
+            f"cancelling {run}: something of its session still holds {folders.lock}", hint="factory doctor"
+        )
+    seconds = round(time.monotonic() - began, 2)
+    return {"run": run, "was_alive": was_alive, "seconds": seconds, "forced": forced}
+
+
+def _here(deployment: Deployment, text: str) -> str | None:
+    """The unfinished run of this host that is meant, by its folder alone. Raises UsageError when several are."""
+    place = deployment.state / "runs"
+    all_runs = sorted(folder.name for folder in place.iterdir()) if place.is_dir() else []
+    if text in all_runs:
+        return text
+    going = [run for run in all_runs if not RunFolders(deployment.home, run).result.exists()]
+    found = [run for run in going if text and (run.startswith(text) or run.endswith(text))]
+    if len(found) > 1:
+        raise UsageError(f"cancelling {text!r}: {len(found)} runs are meant", hint="factory runs list --live")
+    return found[0] if found else None
+
+
+def _elsewhere(deployment: Deployment, text: str, project: str | None) -> str:
+    """Says why a run that this host does not know cannot be cancelled here."""
     run = find_run(deployment, text, project)
     if run.state.is_terminal:
         raise UsageError(f"cancelling {run.run}: it has {run.state.value} already", hint=f"factory runs show {run.run}")
     if run.host != deployment.host.host:
         raise UsageError(f"cancelling {run.run}: it runs on host {run.host}", hint="cancel it there")
-    began = time.monotonic()
-    folders = RunFolders(deployment.home, run.run)
-    executor = _executor(deployment)
-    if executor.result(run.run) is not None:
-        return {"run": run.run, "was_alive": False, "seconds": 0.0, "forced": False, "ended": "by itself"}
-    was_alive = is_alive(deployment, run)
-    executor.cancel(run.run, by)
-    forced = False
-    for fileno in executor.filenos():
-        forced = _end(folders, fileno, began) or forced
-    if executor.result(run.run) is None:
-        _leave_result(deployment, run, folders, by)
-    if is_held(folders.lock):
-        raise FactoryError(
-            f"cancelling {run.run}: something of its session still holds {folders.lock}", hint="factory doctor"
-        )
-    seconds = round(time.monotonic() - began, 2)
-    return {"run": run.run, "was_alive": was_alive, "seconds": seconds, "forced": forced, "ended": "cancelled"}
+    return run.run
 
 
 def _end(folders: RunFolders, pidfd: int, began: float) -> bool:
@@ -188,7 +208,7 @@ def _end(folders: RunFolders, pidfd: int, began: float) -> bool:
     return True
 
 
-def _leave_result(deployment: Deployment, run: RunRecord, folders: RunFolders, by: str) -> None:
+def _leave_result(deployment: Deployment, run: str, folders: RunFolders, by: str) -> None:
     """Say for the session that it was cancelled: without a result its run would count as lost, and start again."""
     lock = try_hold(folders.lock)
     if lock is None:
@@ -196,17 +216,28 @@ def _leave_result(deployment: Deployment, run: RunRecord, folders: RunFolders, b
     with lock:
         if folders.result.exists():
             return
-        usage = Usage()
-        try:
-            seen = GatewayControl(control_socket(deployment.state), patience_s=0.0).usage(run.run)
-            usage = Usage(
-                seen.requests, seen.input_tokens, seen.cached_tokens, seen.output_tokens, seen.cost_usd, seen.scripted
-            )
-        except FactoryError:
-            # Nobody can say what it spent: it counts as what was reserved.
-            usage = Usage(cost_usd=run.reserved_usd)
-        told = SessionResult(run.run, RunState.CANCELLED, Cause.CANCELLED, f"cancelled by {by}", (), usage)
+        told = SessionResult(
+            run, RunState.CANCELLED, Cause.CANCELLED, f"cancelled by {by}", (), _spent(deployment, run)
+        )  # fmt: skip
         write_private(folders.result, dumps(told).encode())
+
+
+def _spent(deployment: Deployment, run: str) -> Usage:
+    """As the gateway counted; where it cannot be asked, what was reserved for the run counts as spent."""
+    try:
+        seen = GatewayControl(control_socket(deployment.state), patience_s=0.0).usage(run)
+    except GatewayRefused:
+        return Usage()  # it never asked the gateway for anything
+    except FactoryError:
+        for _, ops in deployment.projects():
+            copy = mirror_path(deployment.home, str(ops))
+            tip = objects.read_ref(copy, REF) if (copy / "objects").is_dir() else None
+            records = fold(entries_since(copy, None, tip, since=run_time(run).date()).entries) if tip else ()
+            for record in records:
+                if record.run == run:
+                    return Usage(cost_usd=record.reserved_usd)
+        return Usage()
+    return Usage(seen.requests, seen.input_tokens, seen.cached_tokens, seen.output_tokens, seen.cost_usd, seen.scripted)
 
 
 def _executor(deployment: Deployment) -> LocalExecutor:

@@ -19,7 +19,8 @@ from factory.app import projects
 from factory.app.deployment import Deployment, free_port, is_free
 from factory.app.services import ensure_forge, forge_home
 from factory.app.session import mirror_path
-from factory.config.factory import edit_factory
+from factory.config.factory import PATH as FACTORY
+from factory.config.factory import edit_factory, load_factory
 from factory.config.home import create_home, write_private
 from factory.config.host import host_path, load_host, write_host
 from factory.config.model import DEFAULT_ACCOUNTS, Ci, Environment, HostConfig, Mode
@@ -195,6 +196,7 @@ def set_up(request: Request, *, now: datetime, said: Callable[[str], None], dry_
             poll_seconds=request.poll_seconds,
         )
         root = _push_seed(deployment, ops, told, request, now, said)
+        mode = _mode_in_ops(deployment, ops) or mode
         second = plan_setup(observe(admin, wanted, tokens=frozenset(DEFAULT_ACCOUNTS.values())), wanted)
         made += _do(admin, second, keep, said)
         _hooks(admin, deployment, (project, ops), said)
@@ -207,11 +209,24 @@ def set_up(request: Request, *, now: datetime, said: Callable[[str], None], dry_
     if str(ops) not in host.ops_repos:
         write_host(replace(load_host(host.home), ops_repos=(*host.ops_repos, str(ops))))
     shown = tuple(str(step) for step in (*first, *second))
+    if request.mode not in (None, mode):
+        said(f"the mode stays {mode.value}, as factory.toml says; change it with: factory mode {request.mode}")
     return Done(
         project, ops, host.forge_url, mode, tuple(s for s in shown if not s.startswith("proposed")), request.login,
         _password(host.state, request.login), ci, environment, reasons,
         tuple(s for s in shown if s.startswith("proposed")), root,
     )  # fmt: skip
+
+
+def _mode_in_ops(deployment: Deployment, ops: RepoName) -> Mode | None:
+    """What factory.toml says already: set up a second time, it is not changed. None where it is not valid."""
+    mirror = mirror_path(deployment.home, str(ops))
+    fetch(mirror, deployment.remote(DEFAULT_ACCOUNTS["factory"], ops), ["+refs/heads/main:refs/heads/main"])
+    text = objects.read_file(mirror, "refs/heads/main", FACTORY)
+    try:
+        return load_factory(text).mode if text is not None else None
+    except ConfigInvalid:
+        return None
 
 
 def _has(deployment: Deployment, login: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from factory.cli.output import emit, json_option, moment, money, project_option
+from factory.cli.output import emit, json_option, moment, money, project_option, say
 
 
 @click.command()
@@ -22,7 +22,10 @@ def explain(kind: str, number: int, project: str | None, as_json: bool) -> None:
     from factory.app.deployment import Deployment
     from factory.app.explaining import explained
 
-    emit("explain", explained(Deployment.open(), kind, number, project=project), as_json=as_json, text=told)
+    facts = explained(Deployment.open(), kind, number, project=project)
+    if not facts["same_plan"]:
+        say("note: the daemon decided with another version of the factory: `factory down`, then `factory up --detach`")
+    emit("explain", facts, as_json=as_json, text=told)
 
 
 def told(facts: Any) -> str:

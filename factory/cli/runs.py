@@ -111,8 +111,8 @@ def cancel(run: str, project: str | None, as_json: bool) -> None:
     facts = cancel_run(Deployment.open(), run, getpass.getuser(), project=project)
 
     def text(f: Any) -> str:
-        if f["ended"] == "by itself":
-            return f"{f['run']} had just ended by itself"
+        if not f["was_alive"]:
+            return f"cancelled {f['run']}; its session did not live any more"
         how = ", by force" if f["forced"] else ""
         return f"cancelled {f['run']} in {f['seconds']:.1f} s{how}"
 

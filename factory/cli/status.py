@@ -46,6 +46,8 @@ def _project(project: Any) -> list[str]:
     lines = [f"{project['project']}   mode {project['mode'] or 'not known yet'}   {project['dashboard']}"]
     if project["trouble"]:
         return [*lines, f"  {project['trouble']}"]
+    if project["same_plan"] is False:
+        lines.append("  the daemon decides with another version of the factory: `factory down`, `factory up --detach`")
     lines += [
         f"  paused   {p['scope']} by {p['by']}" + (f": {p['reason']}" if p["reason"] else "") for p in project["paused"]
     ]

@@ -46,7 +46,7 @@ RULES: Mapping[Cause, RetryRule] = {
     Cause.GATE: RetryRule(3, (0,), False, then="its work does not pass the checks before the push"),
     Cause.BUDGET: RetryRule(1, (), False, then="it used up its budget; raise it or split the issue"),
     Cause.REFUSED: RetryRule(1, (), False, then="it refused, and said why; change the issue to start it again"),
-    Cause.CANCELLED: RetryRule(1, (), False, then="a person cancelled it; `factory runs retry` starts it again"),
+    Cause.CANCELLED: RetryRule(1, (), False, then="a person cancelled it; the comment `/retry` starts it again"),
     Cause.BUG: RetryRule(1, (), False, then="the factory has a bug here; see the run's log"),
 }
 

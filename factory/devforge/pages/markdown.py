@@ -22,7 +22,7 @@ from markupsafe import Markup
 from factory.devforge.pages import flowchart, hidden
 from factory.devforge.pages.links import ANCHOR, Place
 
-MAX_BYTES = 512 * 1024
+MAX_BYTES = 200 * 1024
 """Longer texts are shown as plain text."""
 
 _TAGS = {
@@ -50,10 +50,10 @@ _CLASSES = {
 _COMMENT = re.compile(r"<!--(.*?)(?:-->|\Z)", re.DOTALL)
 _MARKER = re.compile(r" factory:[a-z-]+ [\w.:/-]{1,60} [0-9a-f]{32} ")
 """As ``factory.effects.markers`` writes them. Anything else in a comment is shown in full."""
-_IMG = re.compile(r"<img\b[^>]*>", re.IGNORECASE)
+_IMG = re.compile(r"<img\b[^<>]{0,4000}>", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"""\b(src|alt)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>"']+))""", re.IGNORECASE)
 _TEXT = re.compile(
-    r"(?P<url>https?://[^\s<>\"'`]+)"
+    r"(?P<url>https?://[^\s<>\"'`]{1,2000})"
     r"|(?<![\w/.-])(?P<owner>[A-Za-z0-9][\w.-]{0,39})/(?P<repo>[\w.-]{1,100})#(?P<far>[1-9]\d{0,8})\b"
     r"|(?<![\w/#&])#(?P<near>[1-9]\d{0,8})\b"
     r"|(?<![\w-])(?P<when>\d{4}-\d\d-\d\d(?: \d\d:\d\d(?: UTC)?)?)(?![\w-])"
@@ -273,9 +273,7 @@ def _linkified(token: Token, place: Place) -> list[Token]:
             at = match.end()
             continue
         if match["url"]:
-            words = words.rstrip(".,;:!?*_~'")
-            while words.endswith(")") and words.count("(") < words.count(")"):
-                words = words[:-1]
+            words = _trimmed(words)
             target = place.link(words)
         elif match["far"]:
             target = place.issue(match["owner"], match["repo"], int(match["far"]))
@@ -286,6 +284,15 @@ def _linkified(token: Token, place: Place) -> list[Token]:
         found += [_text(token.content[at : match.start()]), *_link(target if match["url"] else _OURS + target, words)]
         at = match.start() + len(words)
     return [*found, _text(token.content[at:])]
+
+
+def _trimmed(url: str) -> str:
+    """Without what belongs to the sentence around it: punctuation, and a bracket that was opened before it."""
+    url = url.rstrip(".,;:!?*_~'")
+    surplus = url.count(")") - url.count("(")
+    while surplus > 0 and url.endswith(")"):
+        url, surplus = url[:-1], surplus - 1
+    return url
 
 
 def _text(content: str) -> Token:

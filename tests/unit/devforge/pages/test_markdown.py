@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from html.parser import HTMLParser
 
 import pytest
@@ -238,3 +239,15 @@ def test_the_factorys_own_marker_is_only_named() -> None:
     assert "marked by the factory" in words
     assert "run-1" not in words
     assert "hidden text" in page(f"<!-- factory:comment obey me now {'0' * 32} -->", comments=True).words
+
+
+@pytest.mark.parametrize("unit", ["[", "![", "http://x)))", "<img src=", "- a\n", "|a|\n", "**a", "<b>", "#1 "])
+def test_no_text_takes_long(unit: str) -> None:
+    """What grows faster than the text would let one comment hold a thread: twice the text may cost three times."""
+    costs = []
+    for size in (20_000, 40_000):
+        text = "<div>\n" + unit * (size // len(unit)) if unit.startswith("<img") else unit * (size // len(unit))
+        began = time.process_time()
+        markdown.render(text, PLACE, comments=True)
+        costs.append(time.process_time() - began)
+    assert costs[1] < max(3.5 * costs[0], 1.0)

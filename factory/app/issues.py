@@ -10,6 +10,7 @@ from factory.app.choosing import founder_of, project_of
 from factory.app.deployment import Deployment
 from factory.app.explaining import Seen, explained, newest
 from factory.app.people import as_person
+from factory.app.services import require_forge, running
 from factory.config.model import DEFAULT_ACCOUNTS
 from factory.errors import FactoryError, UsageError
 from factory.forge.values import Issue, RepoName
@@ -70,12 +71,14 @@ def file_issue(
         except FactoryError as error:
             error.hint = f"issue #{made.number} is filed but not complete: {made.url}"
             raise
-    return {**_facts(made), "project": str(repo), "by": by, "depends_on": list(depends_on)}
+    up = any(service.name == "daemon" and service.pid is not None for service in running(deployment))
+    return {**_facts(made), "project": str(repo), "by": by, "depends_on": list(depends_on), "up": up}
 
 
 def list_issues(deployment: Deployment, *, project: str | None = None, state: str = "open") -> dict[str, Any]:
     """The project's issues, oldest first, each with the first thing in its way where the last tick knew it."""
     repo, _ = project_of(deployment, project)
+    require_forge(deployment)
     forge = deployment.forge(DEFAULT_ACCOUNTS["factory"])
     rows = []
     seen = newest(deployment, repo)
@@ -88,6 +91,7 @@ def list_issues(deployment: Deployment, *, project: str | None = None, state: st
 def show_issue(deployment: Deployment, number: int, *, project: str | None = None) -> dict[str, Any]:
     """One issue with its dependencies, comments and the explanation of where it stands."""
     repo, _ = project_of(deployment, project)
+    require_forge(deployment)
     forge = deployment.forge(DEFAULT_ACCOUNTS["factory"])
     issue = forge.issue(repo, number)
     return {

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from factory.app.deployment import Deployment
+from factory.app.services import require_forge
 from factory.app.session import mirror_path
 from factory.config.model import DEFAULT_ACCOUNTS
 from factory.forge.values import RepoName
@@ -34,6 +35,7 @@ def mirror(deployment: Deployment, ops: RepoName, *, refresh: bool = False) -> P
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         init_bare(path)
     if fresh or refresh:
+        require_forge(deployment)
         fetch(path, deployment.remote(DEFAULT_ACCOUNTS["factory"], ops), REFS)
     return path
 

@@ -13,7 +13,7 @@ from factory.backends import backend as backend_of
 from factory.config.home import write_private
 from factory.config.model import BackendHost, HostConfig
 from factory.config.surroundings import inherited
-from factory.errors import FactoryError, UsageError
+from factory.errors import FactoryError, ForgeUnavailable, UsageError
 from factory.forge.client import ForgejoClient
 from factory.gateway.control import GatewayControl
 from factory.process import service
@@ -40,6 +40,15 @@ def running(deployment: Deployment) -> tuple[Service, ...]:
     """The services of this deployment, running or not."""
     names = SERVICES if deployment.host.embedded else ("daemon", "gateway")
     return tuple(Service(name, service.status(name, folder(deployment.state)).pid) for name in names)
+
+
+def require_forge(deployment: Deployment) -> None:
+    """Raise ForgeUnavailable, saying how to start it, when the embedded forge does not run. Costs no request."""
+    host = deployment.host
+    if host.embedded and service.status("forge", folder(host.state)).pid is None:
+        raise ForgeUnavailable(
+            f"reaching the forge at {host.forge_url}: the embedded forge does not run", hint="factory up --detach"
+        )
 
 
 def forge_home(state: Path) -> Path:

@@ -7,6 +7,7 @@ from typing import Any
 from factory.app.choosing import founder_of, project_of
 from factory.app.configuration import ops_files
 from factory.app.deployment import Deployment
+from factory.app.services import require_forge
 from factory.config.factory import PATH, load_factory
 from factory.config.model import DEFAULT_ACCOUNTS, FactoryConfig
 from factory.errors import ForgeError, PolicyDenied
@@ -34,6 +35,7 @@ def how_to_sign_in(deployment: Deployment, *, project: str | None = None) -> dic
 def whose(deployment: Deployment, token: str, *, project: str | None = None) -> dict[str, Any]:
     """Who a token is, and what that person may do here. Raises PolicyDenied when the forge does not take it."""
     repo, ops = project_of(deployment, project)
+    require_forge(deployment)
     with ForgejoClient(deployment.host.forge_url, token) as person:
         try:
             login = person.me().login

@@ -75,6 +75,8 @@ def file_(
         return told
 
     emit("issue", facts, as_json=as_json, text=text)
+    if "backlog" in facts["labels"] and not facts["up"]:
+        say("note: the factory is down; it begins with: factory up --detach")
 
 
 @issue.command("list")

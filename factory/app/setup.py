@@ -307,7 +307,9 @@ def _project_name(request: Request, host: HostConfig, source: Remote | None) -> 
 
 def _default_mode(admin: ForgejoClient, project: RepoName) -> Mode:
     """``observe`` where people already work with issues or pull requests, ``suggest`` for a new project."""
-    busy = admin.issues(project, state="all") or admin.pulls(project, state="all")
+    # Asked for the pull requests of a repo without a commit, a forge answers 404.
+    empty = admin.repo(project).empty
+    busy = admin.issues(project, state="all") or (not empty and admin.pulls(project, state="all"))
     return Mode.OBSERVE if busy else Mode.SUGGEST
 
 

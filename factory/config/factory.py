@@ -78,15 +78,20 @@ class CiShape(Shape):
     contexts: list[StatusContext] = Field(default_factory=lambda: ["factory/ci"], min_length=1)
     """commit statuses required before a review and a merge"""
     minutes: Annotated[float, Field(gt=0, le=24 * 60, allow_inf_nan=False)] = 20
+    """how long the command may take"""
 
 
 class BudgetsShape(Shape):
     """[budgets]: USD at list price, reserved before a start and settled after it."""
 
     run_usd: Usd = 2.0
+    """of one run; a formula's own limits.cost_usd may be lower"""
     role_day_usd: Usd = 20.0
+    """of all runs of one role in a UTC day"""
     project_day_usd: Usd = 40.0
+    """of all runs of the project in a UTC day"""
     project_month_usd: Usd = 400.0
+    """of all runs of the project in a UTC month"""
 
 
 class AgentShape(Shape):
@@ -106,6 +111,7 @@ class FactoryShape(Shape):
     """factory.toml of an ops repo."""
 
     schema_: Annotated[Literal[1], Field(alias="schema")] = 1
+    """version of this file's form"""
     project: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}$")]
     """the project repo as project = "owner/name" """
     mode: Literal["observe", "suggest", "merge"]
@@ -115,6 +121,7 @@ class FactoryShape(Shape):
     admins: list[Login] = Field(default_factory=list)
     """people who may change who approves, and the policy"""
     poll_seconds: Annotated[float, Field(ge=0.05, le=86_400, allow_inf_nan=False)] = 30
+    """seconds between two looks at the forge when nothing wakes it earlier"""
     dev_slots: Annotated[int, Field(ge=1, le=50)] = 1
     """issues worked on at the same time"""
     review_all: bool = False

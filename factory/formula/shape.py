@@ -23,6 +23,7 @@ class InputShape(Shape):
     choices: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field(default_factory=list)
     """values an enum may have"""
     required: bool = True
+    """false: it may be left out"""
 
 
 class ContextShape(Shape):
@@ -42,10 +43,15 @@ class LimitsShape(Shape):
     """[limits]: bounds of one run; money is USD at list price."""
 
     minutes: Annotated[float, Field(gt=0, le=24 * 60, allow_inf_nan=False)] = 20
+    """of the whole run"""
     idle_seconds: Annotated[float, Field(gt=0, le=24 * 3600, allow_inf_nan=False)] = 300
+    """without a line of output"""
     turns: Annotated[int, Field(ge=1, le=1_000)] = 60
+    """model answers"""
     cost_usd: Annotated[float, Field(ge=0, le=1_000, allow_inf_nan=False)] = 1.50
+    """money of the run, at list price"""
     output_bytes: Annotated[int, Field(ge=1_000, le=1_000_000_000)] = 8_000_000
+    """printed by one step"""
 
 
 class IssuesShape(Shape):
@@ -68,9 +74,13 @@ class GrantsShape(Shape):
     """All that a run of the formula may cause; what is absent is forbidden."""
 
     commits: bool = False
+    """commits on its work branch"""
     pull_request: bool = False
+    """one pull request"""
     review: bool = False
+    """one review of the head it read"""
     refuse: bool = False
+    """decline the issue, with a reason"""
     statuses: list[Annotated[str, Field(pattern=r"^[^\x00-\x1f]{1,100}$")]] = Field(default_factory=list)
     """contexts of commit statuses it may post"""
     labels: list[LabelName] = Field(default_factory=list)

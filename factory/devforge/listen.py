@@ -51,7 +51,8 @@ def serve(
         names = {f"{name}:{bound}" for name in ("127.0.0.1", "localhost", "[::1]")} | set(allow_hosts)
         names.add(root.partition("://")[2].partition("/")[0].lower())
         forge = build_app(home, root_url=root, hosts=frozenset(names), strict=strict)
-        forge.build_pages = pages
+        if pages is not None:
+            forge.pages = pages(forge)
         try:
             asyncio.run(
                 _run(forge, listener, home, {"url": root, "pid": os.getpid(), "admin": str(home / ADMIN_SOCKET)})

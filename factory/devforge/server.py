@@ -53,8 +53,6 @@ class Forge:
         self.faults = Faults()
         self.deliverer = Deliverer(store, self.faults.take_any)
         self.pages: App | None = None
-        self.build_pages: Pages | None = None
-        """Makes ``pages`` when the first page is asked for: a forge that only bots use does not carry it."""
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="forge")
         self.git = GitBackend(store, self.in_thread)
         self._access = AccessLog(access_log)
@@ -157,19 +155,14 @@ class Forge:
             await _send(send, 404, {"Content-Type": "text/plain"}, b"404 page not found\n")
         elif (parts := _git_path(path)) is not None:
             await self._git(parts, scope, headers, receive, send, admin=admin, noted=noted)
-        elif (pages := None if admin else await self._pages()) is not None:
-            await pages(scope, receive, send)
+        elif self.pages is not None and not admin:
+            await self.pages(scope, receive, send)
         else:
             await _send(send, 404, {"Content-Type": "text/plain"}, b"404 page not found\n")
         for fault in after:
             if fault.kind == "drop":
                 raise ConnectionDropped
             raise _Replaced(fault.code)
-
-    async def _pages(self) -> App | None:
-        if self.pages is None and self.build_pages is not None:
-            self.pages = await self.in_thread(self.build_pages, self)
-        return self.pages
 
     async def _actor(self, headers: dict[str, str], admin: bool, noted: dict[str, Any]) -> Actor:
         if admin:

@@ -7,8 +7,9 @@ Taking the run's lock proves that neither the session nor anything in its sandbo
 from __future__ import annotations
 
 import json
+import shutil
 import signal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from factory.config.home import write_private
@@ -18,6 +19,9 @@ from factory.process.spawn import Adopted, Child, adopt, send_signal, spawn
 from factory.runs.codec import Malformed, dumps, loads
 from factory.runs.spec import SessionResult, SessionSpec
 from factory.session.folders import RunFolders
+
+KEEP_S = 30 * 86_400.0
+"""How long logs, and what a run was told and left, are kept on the host."""
 
 
 class LocalExecutor:
@@ -80,7 +84,7 @@ class LocalExecutor:
         """What the run was told, when this host started it."""
         try:
             return loads(SessionSpec, RunFolders(self._home, run).spec.read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, Malformed):
             return None
 
     def result(self, run: str) -> SessionResult | None:
@@ -89,6 +93,27 @@ class LocalExecutor:
             return loads(SessionResult, RunFolders(self._home, run).result.read_bytes())
         except (FileNotFoundError, Malformed):
             return None
+
+    def tidy(self, run: str) -> None:
+        """Remove what a settled run no longer needs: its commits are on the forge. What it was told and left stays."""
+        folders = RunFolders(self._home, run)
+        shutil.rmtree(folders.quarantine, ignore_errors=True)
+        shutil.rmtree(folders.cache, ignore_errors=True)
+
+    def sweep(self, project: str, unfinished: Collection[str], now: float) -> None:
+        """Once after a start: tidy the project's runs that are over; forget logs and folders older than ``KEEP_S``."""
+        for folder in sorted((self._home / "state" / "runs").glob("r*")):
+            spec = self.spec(folder.name)
+            if folder.name in unfinished or spec is None or spec.project != project:
+                continue
+            if is_held(RunFolders(self._home, folder.name).lock):
+                continue
+            self.tidy(folder.name)
+            if now - folder.stat().st_mtime > KEEP_S:
+                shutil.rmtree(folder, ignore_errors=True)
+        for log in sorted((self._home / "cache" / "logs").glob("r*")):
+            if now - log.stat().st_mtime > KEEP_S:
+                log.unlink(missing_ok=True)
 
     def cancel(self, run: str, by: str) -> None:
         """Ask the session to stop; its whole tree is gone within two seconds."""

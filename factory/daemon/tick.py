@@ -17,7 +17,7 @@ from factory.forge.values import RepoName
 from factory.forge.view import ForgeView, Key
 from factory.plan.effect import Effect, Plan
 from factory.plan.model import World
-from factory.plan.operations import MergePull
+from factory.plan.operations import FinishRun, MergePull
 from factory.roles.turn import decide
 
 
@@ -63,6 +63,9 @@ class Ticker:
         touched = frozenset(self._touched)
         world, view = self.observer.look(now, touched)
         self._touched -= touched
+        if self._world is None:
+            unfinished = {run.run for run in world.runs if not run.state.is_terminal}
+            self.observer.executor.sweep(str(world.project), unfinished, now.timestamp())
         self._world = world
         self._tell_problems()
         self.gates.current_mode = world.config.mode
@@ -81,6 +84,9 @@ class Ticker:
         """Remember what to read again: what we did may not move an item's ``updated_at``."""
         for outcome in outcomes:
             self._touched |= touched_by(outcome, world)
+            run, over = outcome.effect.run, outcome.ending is not Ending.DEFERRED
+            if run is not None and over and any(isinstance(op, FinishRun) for op in outcome.effect.operations):
+                self.observer.executor.tidy(run)
             if outcome.ending is not Ending.DONE:
                 self.said(f"{_about(outcome.effect)}: {outcome.ending.value}: {outcome.reason}")
 

@@ -1,0 +1,78 @@
+"""What the dashboard says follows from World and Plan, and from nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from factory.daemon.board import facts_of
+from factory.forge.values import ItemState
+from factory.ops.dashboard import headline
+from factory.plan.effect import Plan
+from factory.plan.labels import BLOCKED
+from factory.plan.model import Skip
+from factory.plan.names import issue_subject, pull_subject
+from factory.roles.turn import decide
+from factory.runs.model import Subject, Usage
+from factory.testing import builders as b
+
+URL = "http://forge.example"
+
+
+def test_a_quiet_factory_needs_nobody() -> None:
+    facts = facts_of(b.world(), Plan(), URL, None, None, ())
+    assert headline(facts) == "Nothing needs you"
+    assert facts.prerequisites is None
+
+
+def test_the_same_world_gives_the_same_facts_whatever_the_time() -> None:
+    world = b.world([b.ready()], [b.pull()])
+    plans = [decide(world, now) for now in (b.NOW, b.NOW.replace(minute=59))]
+    assert len({facts_of(world, plan, URL, None, None, ()) for plan in plans}) == 1
+
+
+def test_what_only_a_person_can_clear_is_told_with_its_place() -> None:
+    world = b.world([], [b.pull(5)])
+    skip = Skip(pull_subject(world, 5), "person-approval", "touches CI", "a person's approval")
+    (need,) = facts_of(world, Plan((), (skip,)), URL, None, None, ()).needs
+    assert need.url == f"{URL}/{b.PROJECT}/pulls/5"
+    assert need.act == "approve"
+
+
+def test_what_clears_itself_is_not_asked_of_a_person() -> None:
+    world = b.world([], [b.pull(5)])
+    skip = Skip(pull_subject(world, 5), "check-missing", "factory/ci is missing", "that check")
+    assert facts_of(world, Plan((), (skip,)), URL, None, None, ()).needs == ()
+
+
+def test_a_blocked_issue_and_an_open_ops_change_need_a_person() -> None:
+    stuck = b.ready(3)
+    stuck = replace(stuck, issue=replace(stuck.issue, labels=stuck.issue.labels | {BLOCKED}))
+    world = b.world([stuck], [], ops_pulls=(b.pull(9),))
+    needs = facts_of(world, Plan(), URL, None, None, ()).needs
+    assert {(n.act, n.url) for n in needs} == {
+        ("unblock", f"{URL}/{b.PROJECT}/issues/3"),
+        ("approve", f"{URL}/{b.OPS}/pulls/9"),
+    }
+
+
+def test_work_that_waits_is_told_with_the_first_thing_in_its_way() -> None:
+    world = b.world([b.ready(2)])
+    skip = Skip(issue_subject(world, 2), "slots", "all slots are taken", "the next tick")
+    (waiting,) = facts_of(world, Plan((), (skip,)), URL, None, None, ()).waiting
+    assert waiting.reason == "all slots are taken"
+
+
+def test_a_merge_is_told_with_all_that_it_cost_although_its_branch_is_gone() -> None:
+    pull = b.pull(5)
+    over = replace(pull.pull, merged=True, state=ItemState.CLOSED, merge_commit=b.sha("m"), head_ref="refs/pull/5/head")
+    gone = replace(pull, pull=over)
+    on_pull = Subject(str(b.PROJECT), "pull", "5")
+    runs = [
+        b.run("dev", usage=Usage(cost_usd=0.25), issue=1, run="r20261121T110000000-00000001"),
+        b.run("review-pr", on_pull, usage=Usage(cost_usd=0.5), issue=1, run="r20261121T110000000-00000002"),
+        b.run("dev", usage=Usage(cost_usd=9.0), issue=7, run="r20261121T110000000-00000003"),
+    ]
+    facts = facts_of(b.world([], [gone], runs), Plan(), URL, None, None, ())
+    (merged,) = facts.merged
+    assert (merged.issue, merged.runs, merged.cost_usd) == (1, 2, 0.75)
+    assert facts.cost_per_merge_usd == 0.75

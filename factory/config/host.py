@@ -55,7 +55,9 @@ class BackendShape(Shape):
     key_file: FileText | None = None
     """file that holds the key; relative to the state folder"""
     auth: Literal["gateway", "ambient", "none"] = "gateway"
+    """who holds the login: the gateway, the program itself (ambient), nobody"""
     slots: Slots = 1
+    """sessions on it at the same time"""
     replay: FileText | None = None
     """recording to play instead of a model; relative to the state folder"""
     price_input: Price | None = None
@@ -70,10 +72,11 @@ class HostShape(Shape):
     """state/host.toml of one machine."""
 
     schema_: Annotated[Literal[1], Field(alias="schema")] = 1
+    """version of this file's form"""
     host: Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$")]
     """this machine's name among the factory's hosts: lower-case letters, digits, dashes"""
     sandbox: Literal["bubblewrap", "podman", "docker", "none"] = "bubblewrap"
-    """how sessions are confined; "none" only by name, with a warning each time"""
+    """how sessions are confined; podman and docker are not built yet; none only by name, with a warning each time"""
     slots: Slots = 2
     """sessions at the same time"""
     ops_repos: list[RepoText] = Field(default_factory=list)

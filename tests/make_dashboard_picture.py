@@ -57,7 +57,8 @@ def facts(url: str, now: datetime) -> DashboardFacts:
         ),
         running=(
             Running("r1", "dev", "cc-1", "Baskets survive a restart", f"{project}/issues/39", ago(minutes=7), url),
-            Running("r2", "review-pr", "cc-2", "Ask before emptying a basket", f"{project}/pulls/43", ago(minutes=2), url),
+            Running("r2", "review-pr", "cc-2", "Ask before emptying a basket", f"{project}/pulls/43", ago(minutes=2),
+                    url),
         ),
         waiting=(Waiting("Send a receipt by mail", f"{project}/issues/36", "waits for #29", ago(days=1)),),
         merged=merged,

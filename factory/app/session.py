@@ -22,7 +22,7 @@ from factory.session.execute import execute
 from factory.session.folders import RunFolders
 from factory.session.inside_pyz import build
 from factory.session.ports import GatewayUse, SessionPorts
-from factory.session.watch import Stopped
+from factory.session.stopped import Stopped
 
 CAUSES: dict[FactKind, Cause] = {
     FactKind.QUOTA: Cause.QUOTA,

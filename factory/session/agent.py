@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from factory.backends.protocol import Backend, Event, LaunchRequest, Refusal, Text, ToolCall
+from factory.backends.protocol import Backend, BackendOutcome, Event, LaunchRequest, Refusal, Text, ToolCall
+from factory.checks.secrets import find_secrets
+from factory.errors import FactoryError
 from factory.formula.model import Step
 from factory.formula.schemas import parse_answer
 from factory.runs.model import Cause
@@ -14,94 +18,123 @@ from factory.runs.spec import StepResult
 from factory.sandbox.protocol import Bind
 from factory.session import box as boxes
 from factory.session.checkout import Checkout
-from factory.session.going import Going, start
+from factory.session.going import Failed, Going, start
 from factory.session.outbox import grants_json
 from factory.session.ports import GatewayUse, ModelGateway
+from factory.session.progress import Progress
 from factory.session.prompt import correction
 from factory.session.relay import Relay
-from factory.session.shell import SANDBOX_FAILED
-from factory.session.watch import Ended
+from factory.session.shell import sandbox_failure
+from factory.session.watch import Ended, Stop
 
 CORRECTIONS = 2
 """How often an invalid structured answer goes back (DESIGN section 8)."""
-CHECKPOINT_S = 60.0
+HEARD = 50
+"""Last lines of stderr that are kept to judge an end by."""
+_SAID_BY_BACKENDS = frozenset(
+    {Cause.BACKEND, Cause.QUOTA, Cause.MAX_TURNS, Cause.BUDGET, Cause.REFUSED, Cause.INACTIVITY, Cause.INVALID_OUTPUT}
+)
+"""Causes a backend may give for its own end: its words come out of the sandbox, the others are ours to know."""
 
 
-@dataclass
-class AgentEnd:
-    """How an agent step ended: its result, and the cause when it did not succeed."""
+@dataclass(frozen=True)
+class Means:
+    """What an agent step works with. ``checkout(attempt)`` gives a working copy for each start."""
 
-    result: StepResult
-    cause: Cause | None = None
-    boxes: list[boxes.Box] = field(default_factory=list)
+    backend: Backend
+    gateway: ModelGateway
+    use: GatewayUse
+    checkout: Callable[[int], Checkout]
+    binds: Sequence[Bind]
+    on_start: Callable[[boxes.Box], None]
+    """Told the box of each start, before it."""
+    on_checkpoint: Callable[[boxes.Box], None]
+    """Called now and then while it works; must return at once."""
 
 
-def run_agent(
-    going: Going,
-    step: Step,
-    text: str,
-    *,
-    backend: Backend,
-    gateway: ModelGateway,
-    use: GatewayUse,
-    checkout: Callable[[int], Checkout],
-    on_checkpoint: Callable[[boxes.Box], None],
-    binds: Sequence[Bind] = (),
-) -> AgentEnd:
-    """Run the step to its end. ``checkout(attempt)`` gives a working copy for each start."""
-    run = going.spec.run
-    end = AgentEnd(StepResult(step.id, ok=False))
+@contextmanager
+def asking_gateway() -> Iterator[None]:
+    """The gateway away or unwilling is the backend's failure, not the work's. Raises Failed."""
+    try:
+        yield
+    except FactoryError as error:
+        raise Failed(Cause.BACKEND, error.message) from error
+
+
+def run_agent(going: Going, step: Step, text: str, means: Means) -> tuple[StepResult, Cause | None]:
+    """Run the step to its end: its result, and the cause when it did not succeed.
+
+    Raises Failed, SandboxUnavailable, StartFailed, Interrupted.
+    """
+    run, gateway = going.spec.run, means.gateway
+    asked = text
+    problems: tuple[str, ...] = ()
     for attempt in range(1 + CORRECTIONS):
-        box = going.box(step.id, attempt, checkout(attempt))
-        end.boxes.append(box)
-        events: list[Event] = []
-        ended = _start(going, step, text, box, events, backend, use, on_checkpoint, binds)
-        if ended.cause is not None:
-            end.result, end.cause = StepResult(step.id, ok=False, detail=ended.detail), ended.cause
-            return end
-        if ended.returncode == SANDBOX_FAILED and not events:
-            end.result, end.cause = StepResult(step.id, ok=False, detail="the sandbox did not start"), Cause.SANDBOX
-            return end
-        outcome = backend.outcome(ended.returncode, events)
-        seen = gateway.trouble(run)
-        if not outcome.ok or seen is not None:
-            cause, detail = seen or (Cause(outcome.cause or "backend"), outcome.detail)
-            end.result, end.cause = StepResult(step.id, ok=False, detail=detail), cause
-            return end
-        said = gateway.answer(run) or ""
+        box = going.box(step.id, attempt, means.checkout(attempt))
+        means.on_start(box)
+        trouble = _once(going, step, asked, box, means)
+        if trouble is not None:
+            cause, detail = trouble
+            return StepResult(step.id, ok=False, detail=detail), cause
+        with asking_gateway():
+            said = gateway.answer(run) or ""
         if step.output is None:
-            end.result = StepResult(step.id, ok=True, detail=said[:4000])
-            return end
-        answer, problems = parse_answer(step.output, said)
+            return StepResult(step.id, ok=True, detail=said[:4000]), None
+        answer, problems = _judged(step.output, said)
         if answer is not None:
-            end.result, end.cause = StepResult(step.id, ok=True, answer=dict(answer)), None
-            return end
+            return StepResult(step.id, ok=True, answer=answer), None
         going.log.line(f"the answer has not the form {step.output}: {'; '.join(problems)}")
-        end.result = StepResult(step.id, ok=False, detail="; ".join(problems)[:2000])
-        end.cause = Cause.INVALID_OUTPUT
         if attempt < CORRECTIONS:
-            gateway.correct(run, attempt + 1)
-            text = f"{correction(problems, said)}\n---\n\n{text}"
-    return end
+            with asking_gateway():
+                gateway.correct(run, attempt + 1)
+            asked = f"{correction(problems, said)}\n---\n\n{text}"
+    return StepResult(step.id, ok=False, detail="; ".join(problems)[:2000]), Cause.INVALID_OUTPUT
+
+
+def _judged(schema: str, said: str) -> tuple[dict[str, object] | None, tuple[str, ...]]:
+    answer, problems = parse_answer(schema, said)
+    if answer is None:
+        return None, problems
+    found = dict.fromkeys(kind for _, kind in find_secrets(json.dumps(answer, ensure_ascii=False)))
+    if found:
+        # It would be posted: what a reviewer quotes everybody reads.
+        return None, tuple(
+            f"it quotes what looks like {kind}: name the place and leave the value out" for kind in found
+        )
+    return dict(answer), ()
+
+
+def _once(going: Going, step: Step, text: str, box: boxes.Box, means: Means) -> Stop | None:
+    """One start of the backend; why it did not succeed, or None."""
+    events: list[Event] = []
+    heard: list[str] = []
+    ended = _start(going, step, text, box, means, events, heard)
+    if ended.cause is not None:
+        return ended.cause, ended.detail
+    failure = sandbox_failure(box, ended.returncode, heard)
+    if failure is not None:
+        return Cause.SANDBOX, failure
+    outcome = means.backend.outcome(ended.returncode, events)
+    with asking_gateway():
+        seen = means.gateway.trouble(going.spec.run)
+    if seen is not None:
+        return seen
+    return None if outcome.ok else (_cause(outcome), outcome.detail)
+
+
+def _cause(outcome: BackendOutcome) -> Cause:
+    return next((cause for cause in _SAID_BY_BACKENDS if cause.value == outcome.cause), Cause.BACKEND)
 
 
 def _start(
-    going: Going,
-    step: Step,
-    text: str,
-    box: boxes.Box,
-    events: list[Event],
-    backend: Backend,
-    use: GatewayUse,
-    on_checkpoint: Callable[[boxes.Box], None],
-    binds: Sequence[Bind],
+    going: Going, step: Step, text: str, box: boxes.Box, means: Means, events: list[Event], heard: list[str]
 ) -> Ended:
     spec, formula = going.spec, going.formula
-    launch = backend.launch(
+    launch = means.backend.launch(
         LaunchRequest(
             run=spec.run,
             model=spec.model,
-            token=use.token,
+            token=means.use.token,
             gateway_port=boxes.GATEWAY.port,
             prompt_path=f"{boxes.IN}/prompt.md",
             system="",
@@ -125,25 +158,36 @@ def _start(
         cwd=boxes.WORK,
         doors=(boxes.GATEWAY,),
         work=(box.checkout.ref, box.checkout.base) if commits else None,
-        checkpoint_s=CHECKPOINT_S,
+        checkpoint_s=going.ports.checkpoint_s,
         grants=grants_json(formula.grants),
         prompt=text,
     )
     tools = tuple(Bind(Path(source), target) for source, target in launch.extra_binds)
-    parser = backend.parser()
+    parser, progress = means.backend.parser(), Progress()
 
-    def on_line(line: bytes, is_stderr: bool) -> str | None:
+    def on_line(line: bytes, is_stderr: bool) -> Stop | None:
         if is_stderr:
-            going.log.line("stderr: " + line.decode("utf-8", "replace")[:2000])
+            said = line.decode("utf-8", "replace")[:2000]
+            going.log.line("stderr: " + said)
+            heard.append(said)
+            del heard[:-HEARD]
             return None
         for event in parser.feed(line):
             events.append(event)
             shown = _shown(event)
             if shown:
                 going.log.line(shown)
+            stuck = progress.feed(event)
+            if stuck is not None:
+                return Cause.INACTIVITY, stuck
         return None
 
-    with Relay(box.socket(boxes.GATEWAY), use.socket):
+    def on_pulse() -> Stop | None:
+        if commits:
+            means.on_checkpoint(box)
+        return None
+
+    with Relay(box.socket(boxes.GATEWAY), means.use.socket):
         return start(
             going,
             boxes.confinement(
@@ -151,10 +195,10 @@ def _start(
                 python=going.ports.sandbox.python(),
                 writable=step.writes,
                 doors=(boxes.GATEWAY,),
-                binds=(*going.ports.tool_mounts, *tools, *binds),
+                binds=(*going.ports.tool_mounts, *tools, *means.binds),
             ),
             on_line=on_line,
-            on_pulse=lambda: on_checkpoint(box),
+            on_pulse=on_pulse,
         )
 
 

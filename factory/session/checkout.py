@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from factory.git import objects
 from factory.git.transport import Remote, ls_remote
 from factory.git.values import Signature
 from factory.git.view import View, open_view, refresh, session_clone
@@ -35,21 +36,29 @@ def view_path(home: Path, project: str) -> Path:
 
 
 def prepare_view(home: Path, spec: SessionSpec, remote: Remote) -> View:
-    """Bring in the base branch, the work branch and a checkpoint to resume from.
+    """Bring in the base branch, the work branch and the checkpoint to resume from, as far as they exist.
 
     Raises ForgeUnavailable, ForgeRefused, GitFailed.
     """
     view = open_view(view_path(home, spec.project))
     branches = [spec.head_ref] if spec.head_ref is not None and spec.head is not None else []
-    if spec.resume is not None:
+    if spec.resume is not None and not objects.exists(view.path, spec.resume):
         kept = ls_remote(remote, (WIP,))
         branches += [ref for ref, oid in kept.items() if oid == spec.resume][:1]
     refresh(view, remote, base=spec.base_ref, branches=branches)
     return view
 
 
+def resumes_at(view: View, spec: SessionSpec) -> str | None:
+    """The checkpoint the run goes on from; None when there is none, or it is gone, or it is no continuation of what
+    the run starts from (whoever may push may have put it there)."""
+    if spec.resume is None or objects.object_kind(view.path, spec.resume) != ("commit", spec.resume):
+        return None
+    return spec.resume if objects.is_ancestor(view.path, spec.head or spec.base, spec.resume) else None
+
+
 def prepare_clone(view: View, dest: Path, spec: SessionSpec, identity: Signature) -> Checkout:
-    """A fresh clone at the commit to work on or to judge. ``dest`` must not exist."""
+    """A fresh clone at the commit to work on or to judge. ``dest`` must not exist. Raises GitFailed."""
     branch = spec.head_ref or spec.base_ref
     base = spec.head or spec.base
     start = session_clone(
@@ -59,6 +68,6 @@ def prepare_clone(view: View, dest: Path, spec: SessionSpec, identity: Signature
         base=spec.base_ref,
         role_identity=identity,
         alternates_as=OBJECTS_INSIDE,
-        start=spec.resume or base,
+        start=resumes_at(view, spec) or base,
     )
     return Checkout(view, dest, f"refs/heads/{branch}", start, base)

@@ -5,64 +5,32 @@ It never raises for what can go wrong in a run: every ending is a :class:`Sessio
 
 from __future__ import annotations
 
+import contextlib
 import json
-import shutil
+import os
 import time
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+import traceback
 
-from factory.checks.model import Finding
 from factory.config.home import write_private
-from factory.errors import FactoryError, ForgeError, GitFailed, SandboxUnavailable
-from factory.formula.graph import order
-from factory.formula.model import Formula, Step, StepKind
-from factory.git import objects
-from factory.git.transport import RefUpdate, push
-from factory.git.values import Signature
-from factory.git.view import View, borrow
+from factory.errors import Conflict, FactoryError, ForgeError, GitFailed, SandboxUnavailable
+from factory.formula.model import Formula
+from factory.git.view import borrow, open_view
 from factory.process.spawn import StartFailed
 from factory.runs.codec import dumps
 from factory.runs.model import Cause, RunState, Usage
-from factory.runs.spec import SessionResult, SessionSpec, StepResult
-from factory.sandbox.protocol import Bind
-from factory.session import environment
-from factory.session.agent import run_agent
+from factory.runs.spec import SessionResult, SessionSpec
 from factory.session.box import Box
-from factory.session.checkout import WIP, Checkout, prepare_clone, prepare_view
-from factory.session.facts import change, check_step
+from factory.session.checkout import prepare_view, view_path
 from factory.session.folders import RunFolders
-from factory.session.going import Going
-from factory.session.leave import take
-from factory.session.outbox import read_outbox
+from factory.session.going import Failed, Going
 from factory.session.ports import SessionPorts
-from factory.session.prompt import MAX_DIFF, argv, context_files, prompt, variables
 from factory.session.runlog import RunLog
-from factory.session.shell import run_shell
-from factory.session.untrusted import Unreadable, read_plain
-from factory.session.watch import Stopped
+from factory.session.steps import Progress, Steps
+from factory.session.stopped import Interrupted, Stopped
+from factory.session.untrusted import Unreadable, read_plain, remove_tree
 
-
-class _Failed(Exception):
-    def __init__(self, cause: Cause, detail: str) -> None:
-        super().__init__(detail)
-        self.cause = cause
-        self.detail = detail
-
-
-@dataclass
-class _Progress:
-    """What accumulates while the steps run."""
-
-    done: dict[str, StepResult] = field(default_factory=dict)
-    facts: dict[str, tuple[Finding, ...]] = field(default_factory=dict)
-    box: Box | None = None
-    """The last box in which an agent could commit."""
-    registered: bool = False
-    checkpoint_seen: bytes = b""
-    checkpoint_head: str | None = None
-    head: str | None = None
-    commits: int = 0
-    outbox: tuple[dict[str, object], ...] = ()
+_STANDS_ALONE = frozenset({Cause.CANCELLED, Cause.BUDGET, Cause.QUOTA, Cause.MAX_TURNS, Cause.SANDBOX, Cause.BUG})
+"""Causes that say what they say even when the run's folders were deleted meanwhile."""
 
 
 def execute(
@@ -70,187 +38,100 @@ def execute(
 ) -> SessionResult:
     """Run every step of the formula and write ``result.json``; what it returns is what is written."""
     folders = RunFolders(ports.home, spec.run)
+    # What the sandbox's user reads here must be readable whatever our own user prefers; the home keeps others out.
+    umask = os.umask(0o022)
     log = RunLog(folders.log, ports.known_secrets())
-    going = Going(spec, formula, ports, log, stopped, lock_fd)
-    progress = _Progress()
-    log.line(f"run {spec.run}: {formula.name} on {spec.subject}, round {spec.round}, by {spec.agent or 'code alone'}")
-    cause, detail = _attempt(going, progress)
-    state = RunState.SUCCEEDED
-    if cause is not None:
-        state = RunState.CANCELLED if cause is Cause.CANCELLED else RunState.FAILED
-        log.line(f"{state.value}: {cause.value}: {detail}")
-    result = SessionResult(
-        run=spec.run,
-        state=state,
-        cause=cause,
-        detail=detail[:4000],
-        steps=tuple(progress.done.values()),
-        usage=_usage(going, progress),
-        head=progress.head,
-        commits=progress.commits,
-        leftovers=_leftovers(progress.box),
-        outbox=progress.outbox if cause is None else (),
-        seconds=round(time.monotonic() - going.began, 3),
-    )
-    log.line(f"ended: {state.value}, {result.usage.requests} model calls, {result.commits} commits")
-    log.close()
-    write_private(folders.result, dumps(result).encode())
-    if progress.registered and ports.gateway is not None:
-        ports.gateway.revoke(spec.run)
-    shutil.rmtree(folders.cache, ignore_errors=True)
+    try:
+        going = Going(spec, formula, ports, log, stopped, lock_fd)
+        progress = Progress()
+        log.line(
+            f"run {spec.run}: {formula.name} on {spec.subject}, round {spec.round}, by {spec.agent or 'code alone'}"
+        )
+        remove_tree(folders.cache)  # of an earlier process of this run, killed
+        cause, detail = _judged(going, *_attempt(going, progress))
+        result = _result(going, progress, cause, detail)
+        write_private(folders.result, dumps(result).encode())
+        _close(going, progress, cause)
+    finally:
+        log.close()
+        os.umask(umask)
     return result
 
 
-def _attempt(going: Going, progress: _Progress) -> tuple[Cause | None, str]:
+def _attempt(going: Going, progress: Progress) -> tuple[Cause | None, str]:
     """All steps and what leaves after them; the cause and the words when it did not succeed."""
     try:
-        _steps(going, progress)
-        _leave(going, progress)
-    except _Failed as failed:
+        with going.stopped.interrupting():
+            spec, home = going.spec, going.ports.home
+            # Borrowed before anything is fetched into it, until the last object was read: nothing is pruned meanwhile.
+            with borrow(open_view(view_path(home, spec.project))):
+                view = prepare_view(home, spec, going.ports.project_remote)
+                going.standing.on(view.objects, view.path / "HEAD")
+                steps = Steps(going, progress, view)
+                steps.walk()
+                steps.leave()
+    except Interrupted:
+        going.stopped.sweep()
+        return Cause.CANCELLED, "stopped on request"
+    except Failed as failed:
         return failed.cause, failed.detail
-    except environment.SetupFailed as failed:
-        return failed.cause, failed.message
-    except (SandboxUnavailable, StartFailed) as error:
+    except (SandboxUnavailable, StartFailed, Conflict) as error:
         return Cause.SANDBOX, error.message
     except GitFailed as error:
         return Cause.GIT, error.message
     except ForgeError as error:
         return Cause.FORGE, error.message
-    except FactoryError as error:
-        return Cause.GATE, error.message
     except OSError as error:
-        # cache/ may be deleted under a running session: an infrastructure failure, tried again in the same round.
-        return Cause.SANDBOX, f"{error.strerror}: {error.filename}"
+        # No room, no descriptors, cache/ deleted under a running session: the machine's failure, not the work's.
+        return Cause.SANDBOX, f"{error.strerror or error}: {error.filename}"
+    except FactoryError as error:
+        return Cause.BUG, error.message
+    except Exception as error:
+        going.log.line(traceback.format_exc())
+        return Cause.BUG, f"{type(error).__name__}: {error}"
     return None, ""
 
 
-def identity_of(spec: SessionSpec) -> Signature:
-    """Author and committer of what a role commits: its account, an address that reaches nobody."""
-    return Signature(spec.account, f"{spec.account}@factory.invalid", int(datetime.now(UTC).timestamp()), 0)
+def _judged(going: Going, cause: Cause | None, detail: str) -> tuple[Cause | None, str]:
+    """The cause, unless the ground went from under the run: then whatever it said was said of something else."""
+    if cause is None or cause in _STANDS_ALONE:
+        return cause, detail
+    return going.ground_lost() or (cause, detail)
 
 
-def _steps(going: Going, progress: _Progress) -> None:
-    spec, formula = going.spec, going.formula
-    view = prepare_view(going.ports.home, spec, going.ports.project_remote)
-    with borrow(view):
-        commit = spec.resume or spec.head or spec.base
-        binds: tuple[Bind, ...] = ()
-        if any(s.kind is StepKind.SHELL or (s.kind is StepKind.AGENT and s.writes) for s in formula.steps):
-            binds = environment.binds(
-                environment.need(view.path, spec, commit),
-                going,
-                lambda dest, at: prepare_clone(view, dest, replace(spec, head=at, resume=None), identity_of(spec)),
-            )
-        for step in order(formula.steps):
-            going.log.line(f"step {step.id} ({step.kind.value})")
-            match step.kind:
-                case StepKind.CHECK:
-                    about = change(view.path, spec.base, commit, spec)
-                    progress.done[step.id], progress.facts[step.id] = check_step(step.id, step.uses, about)
-                case StepKind.SHELL:
-                    _shell(going, progress, step, view, binds)
-                case StepKind.AGENT:
-                    _agent(going, progress, step, view, binds)
-                case _:
-                    raise _Failed(
-                        Cause.GATE, f"step {step.id}: a session does not perform steps of kind {step.kind.value}"
-                    )
-
-
-def _given(going: Going, progress: _Progress, view: View) -> dict[str, object]:
-    spec = going.spec
-    diff = ""
-    if spec.head is not None:
-        origin = objects.merge_base(view.path, spec.base, spec.head) or spec.base
-        diff = objects.diff_text(view.path, origin, spec.head, MAX_DIFF)
-    context = context_files(going.formula.context, view.path, spec.base, going.ports.mirror)
-    return variables(going.formula, spec, context=context, facts=progress.facts, done=progress.done, diff=diff)
-
-
-def _clone(going: Going, view: View, name: str) -> Checkout:
-    return prepare_clone(view, going.folders.cache / f"clone-{name}", going.spec, identity_of(going.spec))
-
-
-def _shell(going: Going, progress: _Progress, step: Step, view: View, binds: tuple[Bind, ...]) -> None:
-    words = argv(step, going.formula, _given(going, progress, view))
-    result, cause = run_shell(going, step.id, words, checkout=_clone(going, view, step.id), binds=binds)
-    progress.done[step.id] = result
+def _result(going: Going, progress: Progress, cause: Cause | None, detail: str) -> SessionResult:
+    state = RunState.SUCCEEDED
     if cause is not None:
-        raise _Failed(cause, result.detail)
-
-
-def _agent(going: Going, progress: _Progress, step: Step, view: View, binds: tuple[Bind, ...]) -> None:
-    spec, ports, limits = going.spec, going.ports, going.formula.limits
-    if ports.gateway is None or ports.backend is None:
-        raise _Failed(Cause.BACKEND, f"this host has no backend for the agent {spec.agent!r}")
-    text = prompt(step, going.formula, _given(going, progress, view))
-    use = ports.gateway.register(
-        run=spec.run, agent=spec.agent, model=spec.model, formula=spec.formula, step=step.id, alias=spec.alias,
-        round=spec.round, max_cost_usd=limits.cost_usd, max_turns=limits.turns,
-    )  # fmt: skip
-    progress.registered = True
-    going.log.hide(use.token)
-    end = run_agent(
-        going,
-        step,
-        text,
-        backend=ports.backend,
-        gateway=ports.gateway,
-        use=use,
-        checkout=lambda attempt: _clone(going, view, f"{step.id}-{attempt}"),
-        on_checkpoint=lambda box: _checkpoint(going, progress, box),
-        binds=binds if step.writes else (),
+        state = RunState.CANCELLED if cause is Cause.CANCELLED else RunState.FAILED
+        going.log.line(f"{state.value}: {cause.value}: {detail}")
+    result = SessionResult(
+        run=going.spec.run,
+        state=state,
+        cause=cause,
+        detail=detail[:4000],
+        steps=tuple(progress.done.values()),
+        usage=_usage(going, progress),
+        head=progress.head if cause is None else None,
+        commits=progress.commits,
+        leftovers=_leftovers(progress.box),
+        outbox=progress.outbox if cause is None else (),
+        seconds=round(time.monotonic() - going.began, 3),
     )
-    progress.done[step.id] = end.result
-    if step.writes and end.boxes:
-        progress.box = end.boxes[-1]
-    if end.cause is not None:
-        raise _Failed(end.cause, end.result.detail)
+    going.log.line(f"ended: {state.value}, {result.usage.requests} model calls, {result.commits} commits")
+    return result
 
 
-def _leave(going: Going, progress: _Progress) -> None:
-    """Take out what may leave. Raises _Failed when something may not, or when nothing was done and nothing said."""
-    box, formula = progress.box, going.formula
-    if box is None:
-        return
-    outbox, problems = read_outbox(box.out / "outbox.jsonl", formula.grants)
-    if problems:
-        raise _Failed(Cause.GATE, "what it asked for was not granted: " + "; ".join(problems))
-    if formula.grants.commits:
-        left = take(box, going.folders.quarantine, going.spec, identity_of(going.spec))
-        if left.refusals:
-            raise _Failed(Cause.GATE, "what it committed may not leave: " + "; ".join(left.refusals))
-        progress.head, progress.commits = left.head, left.commits
-        refused = any(line.get("kind") == "refuse" for line in outbox)
-        if left.head is None and not refused:
-            raise _Failed(Cause.NO_CHANGES, "it ended without a commit and without a refusal")
-    progress.outbox = outbox
+def _close(going: Going, progress: Progress, cause: Cause | None) -> None:
+    """What follows a result that is already written; a session killed in here has ended all the same."""
+    if progress.checkpoints is not None:
+        progress.checkpoints.end(progress.box, cause, has_head=progress.head is not None)
+    if progress.registered and going.ports.gateway is not None:
+        with contextlib.suppress(FactoryError):  # the gateway is away: the token's socket is of no use to anybody now
+            going.ports.gateway.revoke(going.spec.run)
+    remove_tree(going.folders.cache)
 
 
-def _checkpoint(going: Going, progress: _Progress, box: Box) -> None:
-    """Save what the session committed so far under ``refs/factory/wip/<run>``; failing to do so ends nothing."""
-    try:
-        told = read_plain(box.out / "head.json", 4096)
-    except Unreadable as error:
-        going.log.line(f"no checkpoint this time: {error}")
-        return
-    if told is None or told == progress.checkpoint_seen:
-        return
-    progress.checkpoint_seen = told
-    ref = f"{WIP}{going.spec.run}"
-    quarantine = going.folders.cache / "checkpoint.git"
-    try:
-        left = take(box, quarantine, going.spec, identity_of(going.spec))
-        if left.head is None:
-            return
-        push(quarantine, going.ports.project_remote, [RefUpdate(ref, left.head, progress.checkpoint_head)])
-        progress.checkpoint_head = left.head
-        going.log.line(f"checkpoint: {left.commits} commits saved as {ref}")
-    except FactoryError as error:
-        going.log.line(f"no checkpoint this time: {error.message}")
-
-
-def _usage(going: Going, progress: _Progress) -> Usage:
+def _usage(going: Going, progress: Progress) -> Usage:
     if not progress.registered or going.ports.gateway is None:
         return Usage()
     try:
@@ -267,5 +148,5 @@ def _leftovers(box: Box | None) -> tuple[str, ...]:
     try:
         names = json.loads(read_plain(box.out / "exit.json", 200_000) or b"{}").get("leftovers", [])
         return tuple(str(name)[:300] for name in names[:50])
-    except (Unreadable, ValueError, AttributeError, TypeError):
+    except (Unreadable, ValueError, AttributeError, TypeError, RecursionError):
         return ()

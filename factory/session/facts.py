@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 from factory.checks import CHECKS
@@ -12,20 +12,38 @@ from factory.git import objects
 from factory.runs.spec import SessionSpec, StepResult
 
 MAX_DIFF = 8_000_000
-_HUNK = re.compile(r"@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@")
+MANY = 500
+"""Changed paths from which on a whole tree is read at once."""
+_HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 
 
 def change(repo: Path, base: str, head: str, spec: SessionSpec) -> Change:
     """The whole change base..head (from their merge base) as the checks see it. Raises GitFailed."""
     origin = objects.merge_base(repo, base, head) or base
-    before = {entry.path: entry for entry in objects.list_tree(repo, origin, recursive=True)}
-    after = {entry.path: entry for entry in objects.list_tree(repo, head, recursive=True)}
+    issue = f"{spec.inputs.get('issue_title', '')}\n{spec.inputs.get('issue_body', '')}".strip()
+    return between(repo, origin, head, issue=issue, ci_command=spec.ci.command)
+
+
+def between(
+    repo: Path, origin: str, head: str, *, issue: str = "", ci_command: str = "", with_base: bool = True
+) -> Change:
+    """What differs from ``origin`` to ``head`` exactly. ``with_base`` False leaves out what lies in ``origin`` besides,
+    which costs a look at the whole tree. Raises GitFailed."""
     diff = objects.diff_text(repo, origin, head, MAX_DIFF)
-    lines = _lines(diff)
+    paths = objects.diff_paths(repo, origin, head)
+    whole = with_base or len(paths) > MANY
+    before = _entries(repo, origin, None if whole else {path.old_path or path.path for path in paths})
+    after = _entries(repo, head, None if len(paths) > MANY else {path.path for path in paths})
+    parts = sections(diff)
+    # What was cut off was not looked at: behind it a secret could leave. The same where the two lists disagree.
+    cut = diff.endswith(f"[diff cut at {MAX_DIFF} bytes]\n") or len(parts) != len(paths)
     files = []
-    for path in objects.diff_paths(repo, origin, head):
+    for number, path in enumerate(paths):
         new, old = after.get(path.path), before.get(path.old_path or path.path)
-        added, removed = lines.get(path.path, ((), ()))
+        added, removed = ((), ()) if cut else parts[number]
+        if path.status == "typechange":
+            # A diff tells nothing of what a link became, or of what became a link.
+            added, removed = (_whole(repo, new), _whole(repo, old))
         files.append(
             FileChange(
                 path=path.path,
@@ -39,10 +57,15 @@ def change(repo: Path, base: str, head: str, spec: SessionSpec) -> Change:
                 removed=removed,
             )
         )
-    issue = f"{spec.inputs.get('issue_title', '')}\n{spec.inputs.get('issue_body', '')}".strip()
-    # What was cut off was not looked at: behind it a secret could leave.
-    cut = diff.endswith(f"[diff cut at {MAX_DIFF} bytes]\n")
-    return Change(tuple(files), frozenset(before), issue, spec.ci.command, truncated=cut)
+    return Change(tuple(files), frozenset(before) if with_base else frozenset(), issue, ci_command, truncated=cut)
+
+
+def _entries(repo: Path, rev: str, paths: Set[str] | None) -> Mapping[str, objects.TreeEntry]:
+    """The entries at these paths; None: all there are."""
+    if paths is None:
+        return {entry.path: entry for entry in objects.list_tree(repo, rev, recursive=True)}
+    found = ((path, objects.find_entry(repo, rev, path)) for path in paths)
+    return {path: entry for path, entry in found if entry is not None}
 
 
 def findings(uses: Sequence[str], about: Change) -> tuple[Finding, ...]:
@@ -67,46 +90,36 @@ def blocking(found: Sequence[Finding]) -> tuple[Finding, ...]:
 Lines = tuple[tuple[int, str], ...]
 
 
-def _lines(diff: str) -> dict[str, tuple[Lines, Lines]]:
-    """Added and removed lines with their numbers, by new path, out of a unified diff."""
-    found: dict[str, tuple[list[tuple[int, str]], list[tuple[int, str]]]] = {}
-    current: tuple[list[tuple[int, str]], list[tuple[int, str]]] | None = None
-    old_path = ""
+def _whole(repo: Path, entry: objects.TreeEntry | None) -> Lines:
+    if entry is None or entry.kind != "blob":
+        return ()
+    text = (objects.read_blob(repo, entry.oid, MAX_DIFF) or b"").decode("utf-8", "replace")
+    lines = text.removesuffix("\n").split("\n") if text else []
+    return tuple((number, line.removesuffix("\r")) for number, line in enumerate(lines, 1))
+
+
+def sections(diff: str) -> list[tuple[Lines, Lines]]:
+    """Added and removed lines with their numbers, one pair for each file of a unified diff, in its order.
+
+    Names are not read: a file is known by its place, so that no name can pass for another. Inside a hunk its counts
+    alone say where it ends, whatever its lines look like.
+    """
+    found: list[tuple[list[tuple[int, str]], list[tuple[int, str]]]] = []
     old = new = left_old = left_new = 0
     for line in diff.split("\n"):
         if left_old > 0 or left_new > 0:
+            text = line[1:].removesuffix("\r")
             if line.startswith("+"):
-                if current:
-                    current[0].append((new, line[1:]))
+                found[-1][0].append((new, text))
                 new, left_new = new + 1, left_new - 1
             elif line.startswith("-"):
-                if current:
-                    current[1].append((old, line[1:]))
+                found[-1][1].append((old, text))
                 old, left_old = old + 1, left_old - 1
             elif not line.startswith("\\"):
                 old, new, left_old, left_new = old + 1, new + 1, left_old - 1, left_new - 1
-            continue
-        if line.startswith("--- "):
-            old_path = _name(line[4:])
-        elif line.startswith("+++ "):
-            path = _name(line[4:])
-            current = found.setdefault(path if path != "/dev/null" else old_path, ([], []))
-        elif match := _HUNK.match(line):
-            old, new = int(match[1]), int(match[2])
-            left_old, left_new = _counts(line)
-    return {path: (tuple(added), tuple(removed)) for path, (added, removed) in found.items()}
-
-
-def _counts(hunk: str) -> tuple[int, int]:
-    match = re.match(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@", hunk)
-    assert match is not None
-    return int(match[1] or 1) if match[1] != "0" else 0, int(match[2] or 1) if match[2] != "0" else 0
-
-
-def _name(text: str) -> str:
-    """A path in a diff header: unquoted, without its a/ or b/."""
-    if text.startswith('"') and text.endswith('"'):
-        raw = text[1:-1].encode("latin-1", "backslashreplace")
-        text = raw.decode("unicode_escape").encode("latin-1", "replace").decode("utf-8", "replace")
-    text = text.split("\t")[0]
-    return text if text == "/dev/null" else text[2:]
+        elif line.startswith("diff --git "):
+            found.append(([], []))
+        elif (match := _HUNK.match(line)) and found:
+            old, new = int(match[1]), int(match[3])
+            left_old, left_new = (1 if count is None else int(count) for count in (match[2], match[4]))
+    return [(tuple(added), tuple(removed)) for added, removed in found]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+from factory.checks.secrets import find_secrets
 from factory.formula.model import Grants
 from factory.session.inside import outbox as rules
 from factory.session.untrusted import Unreadable, read_plain
@@ -36,4 +38,19 @@ def read_outbox(file: Path, grants: Grants) -> tuple[tuple[dict[str, object], ..
     if data is None:
         return (), ()
     lines, problems = rules.read(data, grants_json(grants))
+    for number, line in enumerate(lines, 1):
+        # It would be posted for everybody to read.
+        found = dict.fromkeys(kind for text in _texts(line) for _, kind in find_secrets(text))
+        problems += [f"request {number} ({line.get('kind')}) holds what looks like {kind}" for kind in found]
     return tuple(lines), tuple(problems)
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from (str(key), *_texts(inner))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)

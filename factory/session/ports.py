@@ -65,3 +65,5 @@ class SessionPorts:
     """Read-only trees of host.toml that every sandbox sees."""
     known_secrets: Callable[[], tuple[str, ...]]
     """Values that must never reach a log."""
+    checkpoint_s: float = 60.0
+    """Seconds between two checkpoints of a session's commits."""

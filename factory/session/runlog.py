@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 MAX_BYTES = 4_000_000
+OWN_BYTES = 200_000
+"""Beyond that, for our own lines: how a run ended is said however much it printed."""
 
 
 class RunLog:
@@ -20,6 +22,7 @@ class RunLog:
         self._began = time.monotonic()
         self._secrets = [s for s in secrets if s]
         self._left = MAX_BYTES
+        self._own_left = OWN_BYTES
 
     def hide(self, secret: str) -> None:
         """Mask this value from now on."""
@@ -28,13 +31,18 @@ class RunLog:
 
     def line(self, text: str) -> None:
         """One line, prefixed with the seconds since the run's start."""
-        self.raw(f"[{time.monotonic() - self._began:7.2f}] {text}")
+        data = self._masked(f"[{time.monotonic() - self._began:7.2f}] {text}")
+        if len(data) <= self._left:
+            self._left -= len(data)
+        elif len(data) <= self._own_left:
+            self._own_left -= len(data)
+        else:
+            return
+        os.write(self._fd, data)
 
     def raw(self, text: str) -> None:
         """One line as it came from the sandbox."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        data = text.encode("utf-8", "replace") + b"\n"
+        data = self._masked(text)
         if len(data) > self._left:
             if self._left > 0:
                 os.write(self._fd, b"[log] cut: the log reached its size limit\n")
@@ -42,6 +50,11 @@ class RunLog:
             return
         self._left -= len(data)
         os.write(self._fd, data)
+
+    def _masked(self, text: str) -> bytes:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text.encode("utf-8", "replace") + b"\n"
 
     def close(self) -> None:
         os.close(self._fd)

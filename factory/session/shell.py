@@ -5,9 +5,11 @@ Only set-up has a way out, to the hosts that ``[environment] egress`` names.
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from urllib.parse import urlsplit
 
 from factory.runs.model import Cause
 from factory.runs.spec import StepResult
@@ -16,12 +18,16 @@ from factory.sandbox.protocol import Bind
 from factory.session import box as boxes
 from factory.session.checkout import Checkout
 from factory.session.going import Going, start
+from factory.session.untrusted import Unreadable, read_plain
+from factory.session.watch import Stop
 
 PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
 TAIL_LINES = 80
 TAIL_BYTES = 6000
 SANDBOX_FAILED = 125
 """Exit code of a sandbox that could not be built or hit a bound (sandbox/protocol.py)."""
+_STARTER = "factory sandbox: "
+"""How the sandbox's starter begins what it says on stderr."""
 
 
 def run_shell(
@@ -35,7 +41,8 @@ def run_shell(
 ) -> tuple[StepResult, Cause | None]:
     """Run ``argv`` at the checkout. ``answer`` of the result holds ``exit``, and ``tail``: the end of what it printed.
 
-    A failing command is a result (``ok`` False, no cause); a cause means that the run could not tell.
+    A failing command is a result (``ok`` False, no cause), and so is one that prints without end; a cause means that
+    the run could not tell. Raises SandboxUnavailable, StartFailed, Interrupted.
     """
     box = going.box(name, 0, checkout)
     folder = going.spec.environment.directory
@@ -55,7 +62,7 @@ def run_shell(
     )
     last: deque[str] = deque(maxlen=TAIL_LINES)
 
-    def on_line(line: bytes, _is_stderr: bool) -> str | None:
+    def on_line(line: bytes, _is_stderr: bool) -> Stop | None:
         text = line.decode("utf-8", "replace")
         last.append(text[:2000])
         going.log.raw(text[:10_000])
@@ -68,17 +75,50 @@ def run_shell(
         doors=doors,
         binds=(*going.ports.tool_mounts, *binds),
     )
-    out: AbstractContextManager[object] = nullcontext()
+    proxy = None
     if egress:
-        out = EgressProxy(box.socket(boxes.EGRESS), egress, going.log.line)
+        forge = urlsplit(going.ports.project_remote.url).hostname or ""
+        proxy = EgressProxy(box.socket(boxes.EGRESS), egress, going.log.line, never=(forge,))
+    out: AbstractContextManager[object] = nullcontext() if proxy is None else proxy
     with out:
         ended = start(going, told, on_line=on_line)
     tail = "\n".join(last)[-TAIL_BYTES:]
     if ended.cause is not None:
-        return StepResult(name, ok=False, detail=ended.detail, answer={"tail": tail}), ended.cause
+        result = StepResult(name, ok=False, detail=ended.detail, answer={"tail": tail})
+        return result, None if ended.cause is Cause.BACKEND else ended.cause
     code = ended.returncode
     going.log.line(f"exit {code} after {ended.seconds:.1f} s")
-    if code == SANDBOX_FAILED or code is None:
-        return StepResult(name, ok=False, detail=tail[-1000:], answer={"tail": tail}), Cause.SANDBOX
+    failure = (going.ground_lost() or (None, None))[1] or sandbox_failure(box, code, last)
+    if failure is not None:
+        return StepResult(name, ok=False, detail=failure, answer={"tail": tail}), Cause.SANDBOX
     detail = f"exit {code} after {ended.seconds:.0f} s"
+    if code != 0 and proxy is not None:
+        detail += _egress_words(proxy)
+        if proxy.failures:
+            # Nobody can tell whether it would have worked: what it needed did not come.
+            return StepResult(name, ok=False, detail=detail, answer={"tail": tail}), Cause.SANDBOX
     return StepResult(name, ok=code == 0, detail=detail, answer={"exit": code, "tail": tail}), None
+
+
+def _egress_words(proxy: EgressProxy) -> str:
+    words = f"; {proxy.failures} connections failed" if proxy.failures else ""
+    return words + (f"; no way out: {'; '.join(dict.fromkeys(proxy.refused))[:500]}" if proxy.refused else "")
+
+
+def sandbox_failure(box: boxes.Box, code: int | None, said: Sequence[str]) -> str | None:
+    """Why the sandbox, and not what ran in it, brought this end; None when it did not.
+
+    A program may end with 125 too; then the first process inside lived to write it down.
+    """
+    if code is not None and (code != SANDBOX_FAILED or _own_exit(box) == code):
+        return None
+    why = next((line.removeprefix(_STARTER) for line in reversed(said) if line.startswith(_STARTER)), "")
+    return f"the sandbox ended it: {why}" if why else "the sandbox did not start, or ended without a word"
+
+
+def _own_exit(box: boxes.Box) -> object:
+    try:
+        told = json.loads(read_plain(box.out / "exit.json", 200_000) or b"{}")
+    except (Unreadable, ValueError, RecursionError):
+        return None
+    return told.get("returncode") if isinstance(told, dict) else None

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from factory.errors import Conflict, LeaseHeld, RefMoved
+from factory.errors import LeaseHeld, RefMoved
 from factory.git import objects
 from factory.git.leases import lease_ref, lease_update, read
-from factory.git.transport import RefUpdate, Remote, fetch, ls_remote, push
+from factory.git.transport import RefUpdate, Remote, fetch, ls_remote
 from factory.git.values import Signature
 from factory.plan.model import LeaseFact
-from factory.process.lock import boot_id, hold
+from factory.process.lock import boot_id
+from factory.runs.append import append
 from factory.runs.ids import run_time
-from factory.runs.journal import REF, Entry, entries_since, finished, next_seq, segment_commit, started
+from factory.runs.journal import REF, Entry, entries_since, finished, started
 from factory.runs.model import RunRecord
-
-ATTEMPTS = 20
-LOCK_S = 60.0
 
 
 class OpsRecords:
@@ -77,28 +73,15 @@ class OpsRecords:
 
     def _append(self, entries: Sequence[Entry], extra: RefUpdate | None) -> None:
         mirror = self._mirror()
-        with hold(mirror / "journal.lock", timeout_s=LOCK_S):
-            tip = objects.read_ref(mirror, REF)
-            for attempt in range(1, ATTEMPTS + 1):
-                now = self._now()
-                commit = segment_commit(
-                    mirror, tip, entries, self._host, next_seq(mirror, tip, self._host, now), now, self._author()
-                )
-                updates = [RefUpdate(REF, commit, tip), *([extra] if extra is not None else [])]
-                try:
-                    push(mirror, self._remote, updates)
-                except RefMoved:
-                    refs = (REF, *([extra.ref] if extra is not None else []))
-                    there = self._refresh(mirror, refs)
-                    if extra is not None and there.get(extra.ref) != extra.expected:
-                        self._refuse(mirror, extra, there.get(extra.ref))
-                    tip = there.get(REF)
-                    time.sleep(random.uniform(0, 0.05 * min(attempt, 10)))  # noqa: S311 - jitter between hosts
-                    continue
-                before = objects.read_ref(mirror, REF)
-                objects.update_ref(mirror, REF, commit, before)
-                return
-        raise Conflict(f"appending to the journal of {self._remote.url}: its tip kept moving", hint="it is tried again")
+        also = [extra] if extra is not None else []
+        try:
+            append(
+                self._remote, mirror, entries, host=self._host, now=self._now(), author=self._author(), also=also
+            )  # fmt: skip
+        except RefMoved:
+            if extra is None:
+                raise
+            self._refuse(mirror, extra, self._refresh(mirror, (extra.ref,)).get(extra.ref))
 
     def _refuse(self, mirror: Path, extra: RefUpdate, found: str | None) -> None:
         if found is None:

@@ -20,6 +20,7 @@ from factory.forge.view import ForgeView, IssueView, Key, PullView
 from factory.formula.load import load_formula
 from factory.git import objects
 from factory.git.leases import HOSTS, LEASES, read
+from factory.plan.labels import START
 from factory.plan.model import (
     AgentFacts,
     BaseFacts,
@@ -75,6 +76,8 @@ class Observer:
     rules: Rules = field(default_factory=Rules)
     _sightings: Sightings | None = None
     _writers: tuple[datetime, frozenset[str]] | None = None
+    _acts: frozenset[tuple[str, int]] = frozenset()
+    """What people had done when the writers were read."""
 
     def look(self, now: datetime, touched: Iterable[Key] = ()) -> tuple[World, ForgeView]:
         """Observe once. Raises ForgeError; nothing is then changed."""
@@ -96,7 +99,7 @@ class Observer:
             formulas=rules.formulas,
             roles=rules.roles,
             accounts=frozenset(self.place.account_ids),
-            writers=self._who_writes(now),
+            writers=self._who_writes(now, _acts(view, bots)),
             issues=tuple(self._issue(issue) for issue in view.project.issues),
             pulls=tuple(_pull(pull) for pull in view.project.pulls),
             ops_pulls=tuple(_pull(pull) for pull in view.ops.pulls),
@@ -153,13 +156,18 @@ class Observer:
             sighting.updated_at if sighting else None,
         )
 
-    def _who_writes(self, now: datetime) -> frozenset[str]:
+    def _who_writes(self, now: datetime, acts: frozenset[tuple[str, int]]) -> frozenset[str]:
+        """Who may write to the project. Asked again when somebody did what counts only from such a person: their
+        right may be newer than our reading, or gone since."""
         if self.sentinel is None:
             return frozenset()
-        if self._writers is None or now - self._writers[0] > WRITERS_FOR:
-            people = [user.login for user in self.sentinel.collaborators(self.place.project)]
+        if self._writers is None or now - self._writers[0] > WRITERS_FOR or not acts <= self._acts:
+            ours = {login.lower() for login in self.place.account_ids}
+            there = [user.login for user in self.sentinel.collaborators(self.place.project)]
+            people = [login for login in there if login.lower() not in ours]
             may = {p for p in people if self.sentinel.permission(self.place.project, p) in ("write", "admin", "owner")}
             self._writers = (now, frozenset(may | {self.place.project.owner}))
+            self._acts = acts
         return self._writers[1]
 
     def _leases(self, view: ForgeView) -> tuple[tuple[LeaseFact, ...], dict[str, datetime]]:
@@ -212,6 +220,19 @@ class Observer:
                 trouble=self.trouble_of(entry.name) if backend else "this host has no backend entry for it",
             )
         return HostFacts(self.host.host, max(0, self.host.slots - len(live)), agents)
+
+
+def _acts(view: ForgeView, bots: frozenset[str]) -> frozenset[tuple[str, int]]:
+    """What people did that only counts from somebody trusted: start labels, comments, reviews."""
+    found: set[tuple[str, int]] = set()
+    items: list[IssueView | PullView] = [*view.project.issues, *view.project.pulls]
+    for item in items:
+        labels = [e for e in item.timeline if e.kind == "label" and e.label == START]
+        found |= {("label", e.id) for e in labels if e.author.login.lower() not in bots}
+        found |= {("comment", c.id) for c in item.comments if c.author.login.lower() not in bots}
+    for pull in view.project.pulls:
+        found |= {("review", r.id) for r in pull.reviews if r.author.login.lower() not in bots}
+    return frozenset(found)
 
 
 def effective(config: FactoryConfig, host: HostConfig) -> FactoryConfig:

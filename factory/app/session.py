@@ -92,7 +92,7 @@ def exec_session(run: str, deployment: Deployment) -> SessionResult:
     lock = try_hold(folders.lock)
     if lock is None:
         raise UsageError(f"executing {run}: its session still lives")
-    with lock, Stopped().listening() as stopped:
+    with lock, Stopped().listening(sweeps=True) as stopped:
         if folders.cancel.exists():
             stopped.flag = True
         text = spec.formula_text.encode()

@@ -23,6 +23,7 @@ class RunLog:
         self._secrets = [s for s in secrets if s]
         self._left = MAX_BYTES
         self._own_left = OWN_BYTES
+        self._cut = False
 
     def hide(self, secret: str) -> None:
         """Mask this value from now on."""
@@ -43,13 +44,12 @@ class RunLog:
     def raw(self, text: str) -> None:
         """One line as it came from the sandbox."""
         data = self._masked(text)
-        if len(data) > self._left:
-            if self._left > 0:
-                os.write(self._fd, b"[log] cut: the log reached its size limit\n")
-            self._left = 0
-            return
-        self._left -= len(data)
-        os.write(self._fd, data)
+        if not self._cut and len(data) > self._left:
+            self._cut, self._left = True, 0
+            os.write(self._fd, b"[log] cut: the log reached its size limit\n")
+        if not self._cut:
+            self._left -= len(data)
+            os.write(self._fd, data)
 
     def _masked(self, text: str) -> bytes:
         for secret in self._secrets:

@@ -23,22 +23,23 @@ class Stopped:
 
     def __init__(self) -> None:
         self.flag = False
-        self._listening = False
+        self._sweeps = False
         self._interrupts = False
         self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     @contextmanager
-    def listening(self) -> Iterator[Stopped]:
-        """Catch SIGTERM and SIGINT for the duration; only the main thread of a process that runs just this may."""
+    def listening(self, *, sweeps: bool = False) -> Iterator[Stopped]:
+        """Catch SIGTERM and SIGINT for the duration; only the main thread may. ``sweeps``: this process runs nothing
+        but the run, and once stopped everything it started is ended."""
         before = {number: signal.signal(number, self._hear) for number in (signal.SIGTERM, signal.SIGINT)}
         wake = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        self._listening = True
+        self._sweeps = sweeps
         try:
             yield self
         finally:
             if self.flag:
                 self.sweep()
-            self._listening = False
+            self._sweeps = False
             signal.set_wakeup_fd(wake)
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -67,9 +68,9 @@ class Stopped:
             raise Interrupted
 
     def sweep(self) -> None:
-        """End whatever this process started and still runs (a push in another thread); only while listening."""
+        """End whatever this process started and still runs (a push in another thread), where it may."""
         created = identity(os.getpid())
-        if self._listening and created is not None:
+        if self._sweeps and created is not None:
             end_tree(Tree(os.getpid(), created, None), grace_s=0.2)
 
     def fileno(self) -> int:

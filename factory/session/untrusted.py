@@ -9,7 +9,7 @@ from pathlib import Path
 
 from factory.process.spawn import run
 
-_REMOVE_S = 300.0
+_LONG_S = 300.0
 _PATH = {"PATH": "/usr/bin:/bin"}
 
 
@@ -70,9 +70,9 @@ def remove_tree(folder: Path) -> None:
     if not folder.is_symlink() and not folder.exists():
         return
     argv = ["rm", "-rf", "--one-file-system", "--", str(folder)]
-    if run(argv, env=_PATH, timeout_s=_REMOVE_S).returncode != 0:
-        run(["chmod", "-R", "u+rwX", "--", str(folder)], env=_PATH, timeout_s=_REMOVE_S)
-        run(argv, env=_PATH, timeout_s=_REMOVE_S)
+    if run(argv, env=_PATH, timeout_s=_LONG_S).returncode != 0:
+        run(["chmod", "-R", "u+rwX", "--", str(folder)], env=_PATH, timeout_s=_LONG_S)
+        run(argv, env=_PATH, timeout_s=_LONG_S)
 
 
 def publish_tree(folder: Path) -> None:
@@ -85,6 +85,6 @@ def publish_tree(folder: Path) -> None:
         ["chown", "-R", "-h", "-P", owner, "--", str(folder)],
         ["chmod", "-R", "a+rX,u+w,go-w,ug-s,o-t", "--", str(folder)],
     ):
-        done = run(argv, env=_PATH, timeout_s=_REMOVE_S)
+        done = run(argv, env=_PATH, timeout_s=_LONG_S)
         if done.returncode != 0:
             raise OSError(0, done.stderr.decode("utf-8", "replace").strip()[-300:], str(folder))

@@ -289,7 +289,7 @@ def main(root: str, gateway: str, checkpoint_s: str, run: str) -> None:
     process.socket = Path(gateway) / "control.sock"
     house.model = Model(process, Path("unused"))
     spec = loads(SessionSpec, RunFolders(house.home, run).spec.read_bytes())
-    with Stopped().listening() as stopped:
+    with Stopped().listening(sweeps=True) as stopped:
         house.run(spec, stopped=stopped)
 
 

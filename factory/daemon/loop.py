@@ -11,7 +11,8 @@ from typing import Any
 from factory.daemon.meter import Cost, Meter
 from factory.daemon.tick import Ticker, TickReport
 from factory.daemon.wake import Wake
-from factory.errors import ConfigInvalid, FactoryError, ForgeError
+from factory.errors import FactoryError
+from factory.plan.schedule import next_look
 from factory.runs.model import RunRecord
 
 MAX_ROUNDS = 50
@@ -59,7 +60,8 @@ class Loop:
     reports: dict[int, TickReport] = field(default_factory=dict)
     trouble: str = ""
     _started: datetime | None = None
-    _failures: int = 0
+    _failures: list[str] = field(default_factory=list)
+    _failed_in_a_row: int = 0
     last_beat: Beat = field(default_factory=lambda: Beat(datetime.min.replace(tzinfo=UTC), 0, None, ""))
 
     def run(self) -> None:
@@ -80,23 +82,21 @@ class Loop:
         """One tick of every project; True when one of them changed something."""
         now = self.now()
         progressed = idle = False
+        self._failures = []
         try:
             self.services()
             idle = True
             for number, ticker in enumerate(self.tickers):
-                report = ticker.tick(now)
+                report = self._tick(ticker, now)
+                if report is None:
+                    idle = False
+                    continue
                 self.reports[number] = report
                 progressed = progressed or report.progressed
                 idle = idle and not report.outcomes and not report.world.live
-            self._fine()
-        except (ForgeError, ConfigInvalid) as error:
-            self._failed(error.message)
         except FactoryError as error:
-            self._failed(error.message)
-        except Exception:
-            # A bug in one tick must not stop the factory: it is told in full, and the next tick decides afresh.
-            self._failed("a bug in this tick")
-            self.said(traceback.format_exc())
+            self._failures.append(error.message)
+        self._tell(self._failures)
         self.meter.tick(now, idle=idle and not progressed)
         self._beat(now)
         return progressed
@@ -106,8 +106,8 @@ class Loop:
         return tuple(run for report in self.reports.values() for run in report.world.runs)
 
     def _pause(self) -> float:
-        if self._failures:
-            return min(RETRY_MAX_S, 2.0 ** min(self._failures, 6))
+        if self._failed_in_a_row and len(self._failures) >= len(self.tickers):
+            return min(RETRY_MAX_S, 2.0 ** min(self._failed_in_a_row, 6))
         polls = [
             ticker.observer.rules.view.config.poll_seconds for ticker in self.tickers if ticker.observer.rules.view
         ]
@@ -116,18 +116,30 @@ class Loop:
         waits = [max(0.0, (d - self.now()) / timedelta(seconds=1)) for d in due]
         # A change in the forge's newest second may not be whole yet: look once more when that second is over.
         soon = [UNSETTLED_S for ticker in self.tickers if not ticker.observer.snapshot.settled]
+        looks = [at for report in self.reports.values() if (at := next_look(report.world, self.now())) is not None]
+        waits += [max(0.0, (at - self.now()) / timedelta(seconds=1)) for at in looks]
         return min([poll, *waits, *soon])
 
-    def _failed(self, why: str) -> None:
-        self._failures += 1
-        if why != self.trouble:
-            self.said(f"trouble: {why}")
-        self.trouble = why
+    def _tick(self, ticker: Ticker, now: datetime) -> TickReport | None:
+        """One project's tick; what goes wrong in it stops no other project. None: it did not come to its end."""
+        name = str(ticker.observer.place.project)
+        try:
+            return ticker.tick(now)
+        except FactoryError as error:
+            self._failures.append(error.message if len(self.tickers) == 1 else f"{name}: {error.message}")
+        except Exception:
+            # A bug in one tick must not stop the factory: it is told in full, and the next tick decides afresh.
+            self._failures.append(f"a bug in a tick of {name}; it is in the daemon's log")
+            self.said(traceback.format_exc())
+        return None
 
-    def _fine(self) -> None:
-        if self.trouble:
-            self.said("all is well again")
-        self.trouble, self._failures = "", 0
+    def _tell(self, failures: list[str]) -> None:
+        """Say each trouble once, and once that it is over."""
+        self._failed_in_a_row = self._failed_in_a_row + 1 if failures else 0
+        trouble = "; ".join(failures)
+        if trouble != self.trouble:
+            self.said(f"trouble: {trouble}" if trouble else "all is well again")
+        self.trouble = trouble
 
     def _beat(self, now: datetime | None) -> None:
         running = sum(1 for run in self.runs() if not run.state.is_terminal)

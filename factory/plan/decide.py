@@ -19,6 +19,7 @@ from factory.plan import (
     ops_pulls,
     pulls,
     recovery,
+    schedule,
     settle,
     status_comment,
     triage,
@@ -195,8 +196,10 @@ def _start(draft: _Draft, world: World, now: datetime, wanted: _Wanted) -> None:
         obstacle: Obstacle | None = None
         if intent.subject.kind == "issue":
             facts = issues.get(int(intent.subject.id))
-            obstacle = draft.desk.busy(intent.subject) or (
-                triage.in_the_way(world, facts, frozenset(started)) if facts is not None else None
+            obstacle = (
+                draft.desk.busy(intent.subject)
+                or (triage.in_the_way(world, facts, frozenset(started)) if facts is not None else None)
+                or schedule.in_the_way(world, role_of(world, intent.formula), now)
             )
         admitted = obstacle or draft.desk.admit(intent)
         if isinstance(admitted, Obstacle):
@@ -206,6 +209,12 @@ def _start(draft: _Draft, world: World, now: datetime, wanted: _Wanted) -> None:
         draft.effects.append(start(world, intent, admitted, now, before=before[id(intent)]))
         if intent.subject.kind == "issue" and intent.issue is not None:
             started.add(intent.issue)
+
+
+def role_of(world: World, formula: str) -> str:
+    """The role whose formula this is; empty for one that is not there."""
+    found = world.formulas.get(formula)
+    return found.role if found is not None else ""
 
 
 def _status(draft: _Draft, world: World, now: datetime) -> None:

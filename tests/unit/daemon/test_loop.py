@@ -1,0 +1,116 @@
+"""The loop: one project's trouble is no other's, each trouble is told once, and the sleep is as long as it may be."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+from factory.daemon.loop import Beat, Loop
+from factory.daemon.meter import Cost, Meter
+from factory.daemon.wake import Wake
+from factory.errors import ForgeUnavailable
+from factory.testing import builders as b
+
+
+class Ticker:
+    """What the loop needs of a ticker; ``plays`` are outcomes of its ticks: an error to raise, or progress."""
+
+    def __init__(self, name: str, *plays: Exception | bool, poll: float = 30.0, due: datetime | None = None) -> None:
+        self.plays = list(plays)
+        self.ticks = 0
+        config = b.config(poll_seconds=poll)
+        self.observer = SimpleNamespace(
+            place=SimpleNamespace(project=name),
+            rules=SimpleNamespace(view=SimpleNamespace(config=config)),
+            snapshot=SimpleNamespace(settled=True),
+        )
+        self.performer = SimpleNamespace(next_due=lambda: due)
+
+    def tick(self, now: datetime) -> Any:
+        self.ticks += 1
+        play = self.plays.pop(0) if self.plays else False
+        if isinstance(play, Exception):
+            raise play
+        return SimpleNamespace(progressed=play, outcomes=(1,) if play else (), world=b.world())
+
+
+def loop(
+    *tickers: Ticker, services: Any = lambda: None, now: datetime | None = None
+) -> tuple[Loop, list[str], list[Beat]]:
+    said: list[str] = []
+    beats: list[Beat] = []
+    made = Loop(
+        tickers=tickers,  # type: ignore[arg-type]
+        wake=Wake(),
+        filenos=lambda: (),
+        meter=Meter(lambda: Cost(0, 0, 0)),
+        services=services,
+        beat=beats.append,
+        said=said.append,
+        now=lambda: now or datetime.now(UTC),
+    )
+    made._started = datetime.now(UTC)
+    return made, said, beats
+
+
+def test_one_projects_trouble_does_not_stop_another() -> None:
+    bad, good = Ticker("o/bad", ForgeUnavailable("reading o/bad: refused")), Ticker("o/good", True)
+    made, said, beats = loop(bad, good)
+    assert made.turn()
+    assert good.ticks == 1
+    assert said == ["trouble: o/bad: reading o/bad: refused"]
+    assert beats[-1].trouble == "o/bad: reading o/bad: refused"
+
+
+def test_the_same_trouble_is_told_once_and_its_end_once() -> None:
+    away = ForgeUnavailable("the forge does not answer")
+    made, said, _ = loop(Ticker("o/p", away, away, away))
+    for _ in range(5):
+        made.turn()
+    assert said == ["trouble: the forge does not answer", "all is well again"]
+
+
+def test_a_bug_in_a_tick_is_told_in_full_and_the_loop_goes_on() -> None:
+    made, said, _ = loop(Ticker("o/p", ZeroDivisionError("x")))
+    assert not made.turn()
+    assert "Traceback" in said[0]
+    assert said[1] == "trouble: a bug in a tick of o/p; it is in the daemon's log"
+    made.turn()
+    assert said[-1] == "all is well again"
+
+
+def test_services_that_cannot_be_had_are_trouble_and_nothing_ticks() -> None:
+    def fail() -> None:
+        raise ForgeUnavailable("starting the forge: no")
+
+    ticker = Ticker("o/p")
+    made, said, _ = loop(ticker, services=fail)
+    made.turn()
+    assert (ticker.ticks, said) == (0, ["trouble: starting the forge: no"])
+
+
+def test_the_sleep_ends_with_the_poll_a_retry_or_a_backoff() -> None:
+    now = datetime.now(UTC)
+    quiet, _, _ = loop(Ticker("a", poll=20), Ticker("b", poll=60), now=now)
+    quiet.turn()
+    assert quiet._pause() == 20
+    retry, _, _ = loop(Ticker("a", poll=20, due=now + timedelta(seconds=4)), now=now)
+    retry.turn()
+    assert retry._pause() == 4
+    away = [ForgeUnavailable("away")] * 9
+    failing, _, _ = loop(Ticker("a", *away, poll=20), now=now)
+    pauses = []
+    for _ in range(9):
+        failing.turn()
+        pauses.append(failing._pause())
+    assert pauses[:3] == [2, 4, 8]
+    assert max(pauses) == 60
+
+
+def test_a_newest_second_that_may_not_be_whole_is_looked_at_again_soon() -> None:
+    ticker = Ticker("a")
+    ticker.observer.snapshot.settled = False
+    made, _, _ = loop(ticker)
+    made.turn()
+    assert made._pause() == 2

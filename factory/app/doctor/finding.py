@@ -7,6 +7,8 @@ from enum import StrEnum
 
 
 class State(StrEnum):
+    """Whether it is as it should be."""
+
     OK = "ok"
     NOTE = "note"
     """Worth knowing; not wrong."""

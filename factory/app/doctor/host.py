@@ -21,6 +21,7 @@ SILENT = timedelta(minutes=5)
 
 
 def look(deployment: Deployment, now: datetime) -> Iterator[Finding]:
+    """This host: who may read its state, what runs, whether each agent can start."""
     yield from _private(deployment)
     pids = {service.name: service.pid for service in running(deployment)}
     up = pids.get("daemon") is not None

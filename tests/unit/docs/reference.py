@@ -41,7 +41,8 @@ def command_line() -> str:
     """Every command with its arguments and options."""
     lines = [
         "# Command line\n",
-        MADE + "stdout is data, stderr is for people. `--json` prints the same facts as `{\"factory.<kind>/v1\": ...}`. "
+        MADE
+        + 'stdout is data, stderr is for people. `--json` prints the same facts as `{"factory.<kind>/v1": ...}`. '
         "`-h` and `--help` work everywhere; `factory --version` prints the version. How a command ends is in "
         "[exit-codes.md](exit-codes.md).\n",
     ]  # fmt: skip

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
 import pytest
 
+from factory.plan.required_checks import Light
 from tests.unit.docs.pages import PAGES, ROOT, Page, slug
 
 BY_PATH = {page.path: page for page in PAGES}
@@ -92,3 +95,29 @@ def test_words_have_one_meaning_each() -> None:
     assert len(terms) > 20
     assert len({term.lower() for term in terms}) == len(terms)
     assert [term.lower() for term in terms] == sorted(term.lower() for term in terms)
+
+
+def test_every_rule_that_can_be_in_the_way_is_explained() -> None:
+    """The table of find-out-why-nothing-happens.md holds exactly the rules that plan/ and roles/ name."""
+    named: set[str] = set()
+    for file in [*(ROOT / "factory" / "plan").glob("*.py"), *(ROOT / "factory" / "roles").glob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Obstacle" and node.args:
+                named |= set(_rules(node.args[0]))
+    table = [
+        line for line in BY_PATH["docs/how-to/find-out-why-nothing-happens.md"].text.splitlines() if line[:3] == "| `"
+    ]
+    told = {rule for line in table for rule in re.findall(r"`([a-z-]+)`", line.split("|")[1])}
+    assert named - told == set()
+    assert told - named == set()
+
+
+def _rules(node: ast.expr) -> Iterator[str]:
+    """The texts an expression for a rule may be: one, either of two, or ``check-`` with a light."""
+    if isinstance(node, ast.Constant):
+        yield str(node.value)
+    elif isinstance(node, ast.IfExp):
+        yield from (*_rules(node.body), *_rules(node.orelse))
+    elif isinstance(node, ast.JoinedStr):
+        assert isinstance(node.values[0], ast.Constant)
+        yield from (f"{node.values[0].value}{light.value}" for light in Light if light is not Light.GREEN)

@@ -187,7 +187,7 @@ def _problem(commit: MainCommit, reason: str, trusted: str) -> Problem:
         first,
         None,
         f"commit {commit.oid[:12]} changes {first}{more}, but {reason}; the version of {trusted[:12]} stays in force",
-        "undo it with a pull request, or propose it again with `factory edit` and approve that",
+        "put the file back as it was with `factory edit` and approve that; then propose the change again",
     )
 
 

@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, unquote
 
 from factory.devforge import auth, connection, recovery
 from factory.devforge.access_log import AccessLog
-from factory.devforge.api import dispatch, misc
+from factory.devforge.api import describe, dispatch, misc
 from factory.devforge.errors import Refusal, Unauthorized
 from factory.devforge.faults import Fault, Faults
 from factory.devforge.githttp import GitAnswer, GitBackend, GitRequest
@@ -36,6 +36,8 @@ Send = Callable[[MutableMapping[str, Any]], Any]
 App = Callable[[Scope, Receive, Send], Any]
 Pages = Callable[["Forge"], App]
 
+DESCRIPTIONS = ("/api/swagger.v1.json", "/swagger.v1.json")
+"""What this forge offers; the second is where Forgejo has its own."""
 MAX_BODY = 32 * 1024 * 1024
 THREADS = 8
 
@@ -149,6 +151,9 @@ class Forge:
         elif path == "/api/forgejo/v1/version":
             body = json.dumps({"version": misc.VERSION}).encode()
             await _send(send, 200, {"Content-Type": "application/json"}, body)
+        elif path in DESCRIPTIONS and method == "GET":
+            document = await self.in_thread(describe.description)
+            await _send(send, 200, {"Content-Type": "application/json"}, json.dumps(document).encode())
         elif path == "/_faults" and admin:
             await self._set_faults(method, receive, send)
         elif path.startswith("/_"):

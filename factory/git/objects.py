@@ -131,7 +131,7 @@ def read_ref(repo: Path, ref: str) -> str | None:
     with _opened(repo, f"reading {ref}") as git:
         try:
             return str(git.lookup_reference(ref).resolve().target)
-        except KeyError:
+        except (KeyError, pygit2.InvalidSpecError):  # what no ref can be called is not there
             return None
 
 
@@ -673,3 +673,22 @@ def tag_message(repo: Path, oid: str) -> str | None:
     with _opened(repo, f"reading tag {oid}") as git:
         found = git.get(oid)
         return found.message if isinstance(found, pygit2.Tag) else None
+
+
+def uncommitted(folder: Path) -> int | None:
+    """How many files of a person's working copy differ from its last commit, new ones included; None for a bare repo
+    or one that cannot be opened.
+
+    By libgit2 and never by the git binary: ``git status`` runs what the copy's own configuration names.
+    """
+    try:
+        opened = pygit2.Repository(str(folder))
+        try:
+            if opened.is_bare:
+                return None
+            seen = opened.status(untracked_files="normal", ignored=False)
+        finally:
+            opened.free()
+    except (pygit2.GitError, KeyError, ValueError, OSError):
+        return None
+    return len(seen)

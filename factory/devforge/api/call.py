@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +21,7 @@ from factory.devforge.store.users import User
 
 MAX_ITEMS = 50
 DEFAULT_ITEMS = 30
+_DIGITS = re.compile(r"[0-9]{1,18}")
 _MISSING = object()
 NULL: Any = object()
 """A body that is sent as JSON null, where None means an empty body."""
@@ -86,7 +88,7 @@ class Call:
 
     def index(self, name: str = "index") -> int:
         text = self.params[name]
-        if not text.isdigit() or len(text) > 18:
+        if not is_number(text):
             raise not_found(f"{name} is not a number")
         return int(text)
 
@@ -109,8 +111,8 @@ class Call:
             if "content-type" not in self.headers:
                 raise invalid("[]: Empty Content-Type")
             try:
-                self._json = json.loads(self.body) if self.body.strip() else {}
-            except ValueError:
+                self._json = _parsed(self.body) if self.body.strip() else {}
+            except (ValueError, RecursionError):
                 raise invalid("[]: Deserialization error: the body is not JSON") from None
             if not isinstance(self._json, dict):
                 raise invalid("[]: Deserialization error: the body is not a JSON object")
@@ -132,9 +134,16 @@ class Call:
 
     def number(self, name: str, default: int = 0) -> int:
         value = self._typed(name, int, default, "int64")
-        if isinstance(value, bool):
-            raise invalid(f"json: cannot unmarshal bool into Go struct field .{name} of type int64")
+        if not _is_int64(value):
+            raise invalid(f"json: cannot unmarshal {value} into Go struct field .{name} of type int64")
         return value
+
+    def object(self, name: str) -> dict[str, Any]:
+        """A nested object, {} when it is not given."""
+        return dict(self._typed(name, dict, {}, "object"))
+
+    def objects(self, name: str) -> list[dict[str, Any]]:
+        return [dict(value) for value in self._list(name, dict, "object")]
 
     def strings(self, name: str) -> list[str]:
         return self._list(name, str, "string")
@@ -154,9 +163,12 @@ class Call:
         value = self.json().get(name)
         if value is None:
             return []
-        if not isinstance(value, list) or not all(isinstance(v, kind) and not isinstance(v, bool) for v in value):
+        right = isinstance(value, list) and all(
+            isinstance(v, kind) and (kind is not int or _is_int64(v)) for v in value
+        )
+        if not right:
             raise invalid(f"json: cannot unmarshal {name} into Go struct field .{name} of type []{word}")
-        return value
+        return list(value)
 
     # ------------------------------------------------------------ what it is about
 
@@ -209,7 +221,7 @@ class Call:
 
     def _count(self, name: str, default: int) -> int:
         text = self.query(name)
-        return int(text) if text.lstrip("-").isdigit() and len(text) < 12 else default
+        return int(text) if is_number(text.removeprefix("-")) else default
 
     def cut(self, items: Sequence[T]) -> Sequence[T]:
         """The asked page of a list."""
@@ -243,6 +255,29 @@ class Call:
         if not self.actor.site_admin:
             raise forbidden("user should be the site admin")
         return who
+
+
+def _parsed(body: bytes) -> Any:
+    """The body's value. ValueError also for NaN and infinities, which JSON does not have. Halves of a surrogate pair
+    become U+FFFD, as in Go: nothing could store or send them."""
+
+    def constant(name: str) -> None:
+        raise ValueError(f"{name} is not JSON")
+
+    value = json.loads(body, parse_constant=constant)
+    if b"\\u" not in body:
+        return value
+    whole = json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return json.loads(whole)
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a plain decimal number that fits everywhere. ``isdigit`` would let ``²`` pass."""
+    return _DIGITS.fullmatch(text) is not None
+
+
+def _is_int64(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 
 class Moved(Refusal):

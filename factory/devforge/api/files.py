@@ -283,15 +283,14 @@ def compare(call: Call) -> Answer:
 
 
 def _how(call: Call, *, single: bool) -> Committing:
-    body = call.json()
     me = merge.signature(call.store, call.who)
-    dates = body.get("dates") or {}
+    dates = call.object("dates")
     return Committing(
         branch=call.text("branch"),
         new_branch=call.text("new_branch"),
         message=call.text("message"),
-        author=contents.signature(body.get("author"), str(dates.get("author") or ""), me),
-        committer=contents.signature(body.get("committer"), str(dates.get("committer") or ""), me),
+        author=contents.signature(call.object("author"), str(dates.get("author") or ""), me),
+        committer=contents.signature(call.object("committer"), str(dates.get("committer") or ""), me),
         signoff=call.switch("signoff"),
         single=single,
     )

@@ -84,7 +84,7 @@ def _register(prefix: str, scope: str, owner: Any) -> None:
 
     def create_hook(call: Call) -> Answer:
         whose = owner(call)
-        config = call.json().get("config") or {}
+        config = call.object("config")
         made = hooks.create(
             call.store,
             repo=whose.repo,
@@ -106,7 +106,7 @@ def _register(prefix: str, scope: str, owner: Any) -> None:
     def edit_hook(call: Call) -> Answer:
         """Without ``events``: pushes only, filter and authorization lost; the secret stays. Traps, kept."""
         hook = owner(call).one(call)
-        config = call.json().get("config") or {}
+        config = call.object("config")
         fields: dict[str, Any] = {
             "events": json.dumps(call.strings("events") or ["push"]),
             "branch_filter": call.text("branch_filter"),

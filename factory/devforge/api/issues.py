@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from factory.devforge.api.call import Answer, Call, created, nothing
+from factory.devforge.api.call import Answer, Call, created, is_number, nothing
 from factory.devforge.api.repos import R
 from factory.devforge.api.router import ROUTER
 from factory.devforge.errors import Refusal, invalid, not_found
@@ -332,7 +332,7 @@ def pinned(call: Call) -> Answer:
 
 def _milestone(call: Call, repo: Repo) -> Row:
     wanted = call.params["id"]
-    if wanted.isdigit():
+    if is_number(wanted):
         row = call.store.one("SELECT * FROM milestones WHERE repo_id = ? AND id = ?", repo.id, int(wanted))
     else:
         row = call.store.one("SELECT * FROM milestones WHERE repo_id = ? AND title = ?", repo.id, wanted)

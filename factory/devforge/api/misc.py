@@ -75,7 +75,7 @@ def _token_owner(call: Call) -> User:
 
 def _mint(call: Call, owner: User) -> Answer:
     limited: list[int] = []
-    for wanted in call.json().get("repositories") or []:
+    for wanted in call.objects("repositories"):
         name = (str(wanted.get("owner", "")), str(wanted.get("name", "")))
         found = repos.find(call.store, *name)
         if found is None or access.user_mode(call.store, owner, found) < Mode.READ:

@@ -49,7 +49,7 @@ def list_teams(call: Call) -> Answer:
 def create_team(call: Call) -> Answer:
     org = orgs.get(call.store, call.params["org"])
     _owned(call, org)
-    units = {str(k): str(v) for k, v in (call.json().get("units_map") or {}).items()}
+    units = {str(k): str(v) for k, v in call.object("units_map").items()}
     if not units:
         units = dict.fromkeys(call.strings("units"), call.text("permission"))
     made = orgs.create_team(

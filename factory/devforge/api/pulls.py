@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from factory.devforge import merge, patches
-from factory.devforge.api.call import Answer, Call, created, nothing
+from factory.devforge.api.call import Answer, Call, created, is_number, nothing
 from factory.devforge.api.issues import edit_common
 from factory.devforge.api.repos import R
 from factory.devforge.api.router import ROUTER
@@ -38,13 +36,13 @@ def list_pulls(call: Call) -> Answer:
     if call.query("poster"):
         where.append("i.poster_id = ?")
         args.append(users.person(store, call.query("poster")).id)
-    if call.query("milestone").isdigit():
+    if is_number(call.query("milestone")):
         where.append("i.milestone_id = ?")
         args.append(int(call.query("milestone")))
     order = _SORTS.get(call.query("sort"), "i.id DESC")
     sql = f"SELECT i.id FROM issues i WHERE {' AND '.join(where)} ORDER BY {order}"  # noqa: S608
     ids = [row["id"] for row in store.all(sql, *args)]
-    wanted = {int(label) for label in call._query.get("labels", ()) if label.isdigit()}
+    wanted = {int(label) for label in call._query.get("labels", ()) if is_number(label)}
     if wanted:
         ids = [number for number in ids if wanted & {label.id for label in labels.of_issue(store, number)}]
     page = [
@@ -231,9 +229,7 @@ def create_review(call: Call) -> Answer:
     repo = call.repo()
     with call.store.exclusive():
         pull = call.pull(repo)
-        comments: list[Any] = call.json().get("comments") or []
-        if not isinstance(comments, list) or not all(isinstance(item, dict) for item in comments):
-            raise invalid("json: cannot unmarshal comments into Go struct field CreatePullReviewOptions.comments")
+        comments = call.objects("comments")
         made = reviews.submit(
             call.store,
             call.actor,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from factory.devforge.api.call import NULL, Answer, Call, created, nothing
+from factory.devforge.api.call import NULL, Answer, Call, created, is_number, nothing
 from factory.devforge.api.repos import R
 from factory.devforge.api.router import ROUTER
 from factory.devforge.errors import Refusal, forbidden, invalid, not_found
@@ -155,7 +155,7 @@ def _label(call: Call, repo: Repo) -> Label | None:
     """By id when it is a number, else by name."""
     wanted = call.params["id"]
     found = labels.of_repo(call.store, repo)
-    if wanted.isdigit():
+    if is_number(wanted):
         return next((label for label in found if label.id == int(wanted)), None)
     return next((label for label in found if label.name == wanted), None)
 
@@ -250,7 +250,7 @@ def remove_label(call: Call) -> Answer:
         repo, item = _changeable(call)
         wanted = call.params["label"]
         found = labels.find_named(call.store, repo, wanted)
-        if found is None and wanted.isdigit():
+        if found is None and is_number(wanted):
             found = next((one for one in labels.usable(call.store, repo) if one.id == int(wanted)), None)
         if found is None:
             raise invalid(f"label does not exist [label_id: {wanted}]")

@@ -19,11 +19,15 @@ ZERO_TIME = "0001-01-01T00:00:00Z"
 ANYBODY = Actor()
 
 
+_UNSHOWN = ("allow_manual_merge", "autodetect_manual_merge")
+"""Settings that can be set and that Forgejo never shows."""
+
+
 def when(seconds: int | None) -> str | None:
     """RFC 3339 in UTC; None stays null."""
     if seconds is None:
         return None
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")  # strftime cuts the year 0001
 
 
 def user(store: Store, who: User, viewer: Actor = ANYBODY) -> Json:
@@ -175,7 +179,7 @@ def repo(store: Store, found: Repo, viewer: Actor = ANYBODY) -> Json:
         "repo_transfer": None,
         "wiki_branch": "main",
         "globally_editable_wiki": False,
-        **found.settings,
+        **{name: value for name, value in found.settings.items() if name not in _UNSHOWN},
     }
 
 

@@ -187,7 +187,10 @@ def add_comment(
     path, body = str(item.get("path") or ""), str(item.get("body") or "")
     if not path or not body.strip():
         raise invalid("[Path]: Required" if not path else "[Body]: Required")
-    line = int(item.get("new_position") or 0) or -int(item.get("old_position") or 0)
+    new, old = item.get("new_position") or 0, item.get("old_position") or 0
+    if not all(isinstance(position, int) and 0 <= position < 2**31 for position in (new, old)):
+        raise invalid("json: cannot unmarshal a position into Go struct field of type int64")
+    line = new or -old
     now = store.now()
     with store.tx():
         made = store.insert(

@@ -23,6 +23,7 @@ import pytest
 from factory.devforge import agreement
 from factory.git import objects
 from factory.git.values import Signature
+from factory.testing.forge_process import start_forge
 from tests.soak_report import counts, record
 
 SEED = 20_26
@@ -176,8 +177,6 @@ def whole(world: Any, repo: str) -> None:
 @pytest.fixture
 def forge(world: Any, tmp_path: Path) -> Iterator[Any]:
     """A forge of its own: others may be using the module's."""
-    from factory.testing.forge_process import start_forge
-
     made = type(world)(tmp_path / "forge", start_forge(tmp_path / "forge"))
     yield made
     made.close()

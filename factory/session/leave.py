@@ -20,8 +20,10 @@ from factory.session.box import Box
 from factory.session.facts import between, blocking, findings
 
 LEAVING_CHECKS = ("diff-scan", "secrets")
-"""Judged before any push, whatever the formula says."""
+"""Judged before any push, whatever the formula says; a later one only if it can still be afforded."""
 MAX_PACK = 200_000_000
+MAX_HISTORY = 4_000_000
+"""Characters that all commits together may add; the search for secrets takes about a second for each million."""
 MAX_SAID = 30
 _PRINTABLE = re.compile(rb"[\x20-\x7e]{16,}")
 
@@ -61,9 +63,13 @@ def take(box: Box, quarantine: Path, spec: SessionSpec, identity: Signature) -> 
         return Left(None, 0)
     origin = _origin(quarantine, base, got.head, tip)
     about = between(quarantine, origin, got.head)
-    problems = [str(finding) for finding in blocking(findings(LEAVING_CHECKS, about))]
+    problems: list[str] = []
+    for check in LEAVING_CHECKS:
+        if not problems or _size(about) < MAX_HISTORY:
+            problems += [str(finding) for finding in blocking(findings((check,), about))]
     problems += _unreadable_secrets(quarantine, got.head, about)
-    problems += _on_the_way(quarantine, got.oids, origin)
+    if not problems:
+        problems += _on_the_way(quarantine, got.oids, origin)
     if problems:
         shutil.rmtree(quarantine, ignore_errors=True)
         return Left(None, got.commits, _capped(list(dict.fromkeys(problems))))
@@ -91,6 +97,7 @@ def _origin(repo: Path, base: str, head: str, tip: str | None) -> str:
 
 def _on_the_way(repo: Path, oids: Sequence[str], origin: str) -> Iterator[str]:
     """Secrets that only history would show: in a message, or added by one commit and taken away by a later one."""
+    left = MAX_HISTORY
     for oid in oids:
         info = objects.commit_info(repo, oid)
         for number, kind in secrets.find_secrets(info.message):
@@ -98,21 +105,30 @@ def _on_the_way(repo: Path, oids: Sequence[str], origin: str) -> Iterator[str]:
         if len(oids) == 1 and info.parents == (origin,):
             continue  # all it brings is the whole change, which was judged
         brought = _brought(repo, info)
+        left -= _size(brought)
+        if left < 0 or brought.truncated:
+            yield f"history: the commits up to {oid[:12]} wrote more than can be looked through; make fewer of them"
+            return
         for finding in secrets.scan(brought):
             if finding.severity is Severity.BLOCK:
                 yield str(finding)
         yield from _unreadable_secrets(repo, oid, brought)
 
 
+def _size(change: Change) -> int:
+    """Characters it adds."""
+    return sum(len(text) + 1 for file in change.files for _, text in file.added)
+
+
 def _brought(repo: Path, commit: CommitInfo) -> Change:
     """What this commit alone brings: of a merge, what none of its parents had."""
     parents = commit.parents or (objects.EMPTY_TREE,)
-    first, *others = (between(repo, parent, commit.oid, with_base=False) for parent in parents)
+    first, *others = [between(repo, parent, commit.oid, with_base=False) for parent in parents]
     files = {file.path: file for file in first.files}
     for other in others:
         theirs = {file.path: file for file in other.files}
         files = {path: _both(file, theirs[path]) for path, file in files.items() if path in theirs}
-    return Change(tuple(files.values()))
+    return Change(tuple(files.values()), truncated=first.truncated or any(other.truncated for other in others))
 
 
 def _both(one: FileChange, other: FileChange) -> FileChange:

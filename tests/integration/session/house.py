@@ -4,6 +4,7 @@ sandbox. Also a program, so that a session can be killed: ``house.py HOME RUN`` 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -37,6 +38,7 @@ from factory.session.ports import SessionPorts
 from factory.session.stopped import Stopped
 from factory.testing.gateway_process import GatewayProcess
 
+NUMBERS = itertools.count(1)
 WHO = Signature("Ann", "ann@example.invalid", 1_700_000_000)
 FILES = {"README.md": b"# demo\n", "app.py": b"x = 1\n", "test.sh": b"grep -q 'x = ' app.py\n"}
 COMMIT = "git add -A && git commit -qm 'Do it'"
@@ -107,6 +109,11 @@ def run_call(command: str, **given: Any) -> dict[str, Any]:
     return {"call": [{"tool": "run", "input": {"command": command, **given}}]}
 
 
+def emit(kind: str, **given: Any) -> dict[str, Any]:
+    """A turn that asks the factory for something."""
+    return {"call": [{"tool": "emit", "input": {"kind": kind, **given}}]}
+
+
 def says(text: str = "done") -> dict[str, Any]:
     """A turn that ends the talk."""
     return {"text": text}
@@ -159,7 +166,6 @@ class House:
     sandbox: Sandbox = field(default_factory=Bubblewrap)
     backend: Backend = field(default_factory=lambda: backend("native"))
     checkpoint_s: float = 60.0
-    runs: int = 0
 
     def __post_init__(self) -> None:
         self.home = self.root / "home"
@@ -180,13 +186,13 @@ class House:
         return objects.list_refs(self.bare)
 
     def spec(self, formula: str = "dev", alias: str = "", *, text: str | None = None, **fields: Any) -> SessionSpec:
-        self.runs += 1
+        number = next(NUMBERS)
         text = FORMULAS[formula] if text is None else text
         told: dict[str, Any] = {
-            "run": f"r20260101T000000{self.runs:03d}-{os.getpid() & 0xFFFFFFFF:08x}",
+            "run": f"r20260101T{number:09d}-{os.getpid():08x}",
             "project": "o/project", "ops": "o/project-ops", "formula": formula, "formula_digest": "",
             "formula_text": text, "role": "dev", "agent": "hand", "account": "dev-bot",
-            "subject": Subject("o/project", "issue", "1"), "issue": 1, "alias": alias or f"a{self.runs}", "round": 1,
+            "subject": Subject("o/project", "issue", "1"), "issue": 1, "alias": alias or f"a{number}", "round": 1,
             "base_ref": "main", "base": self.base, "head_ref": "fix/issue-1", "head": None, "backend": "native",
             "model": "m1",
         }  # fmt: skip
@@ -214,9 +220,7 @@ class House:
         folders = self.folders(spec)
         folders.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         with hold(folders.lock) as lock:
-            return execute(
-                spec, formula, self.ports(**changes), stopped=stopped or Stopped(), lock_fd=lock.fileno()
-            )
+            return execute(spec, formula, self.ports(**changes), stopped=stopped or Stopped(), lock_fd=lock.fileno())
 
     def dev(self, *turns: Mapping[str, Any], **fields: Any) -> SessionResult:
         """One dev session that plays these turns."""
@@ -232,7 +236,9 @@ class House:
         argv = [sys.executable, __file__, str(self.root), str(self.model.gateway.home), str(self.checkpoint_s)]
         with (self.root / "driver.err").open("ab") as errors:
             return subprocess.Popen(
-                [*argv, spec.run], env={"PATH": os.defpath, "PYTHONDONTWRITEBYTECODE": "1"}, stderr=errors,
+                [*argv, spec.run],
+                env={"PATH": os.defpath, "PYTHONDONTWRITEBYTECODE": "1"},
+                stderr=errors,
                 start_new_session=True,
             )
 
@@ -241,6 +247,9 @@ class House:
 
     def folders(self, spec: SessionSpec) -> RunFolders:
         return RunFolders(self.home, spec.run)
+
+    def folders_of(self, result: SessionResult) -> RunFolders:
+        return RunFolders(self.home, result.run)
 
     def log(self, of: SessionSpec | SessionResult) -> str:
         return RunFolders(self.home, of.run).log.read_text()

@@ -238,9 +238,14 @@ def test_a_wish_to_stop_interrupts_our_own_work_once() -> None:
 def test_a_patient_block_sees_to_the_wish_itself_and_it_is_raised_after() -> None:
     stopped = Stopped()
     seen = []
-    with stopped.listening(), pytest.raises(Interrupted), stopped.interrupting():
-        with stopped.patient():
-            os.kill(os.getpid(), signal.SIGTERM)
-            seen.append("undisturbed")
-        seen.append("went on")
+
+    def work() -> None:
+        with stopped.interrupting():
+            with stopped.patient():
+                os.kill(os.getpid(), signal.SIGTERM)
+                seen.append("undisturbed")
+            seen.append("went on")
+
+    with stopped.listening(), pytest.raises(Interrupted):
+        work()
     assert seen == ["undisturbed"]

@@ -46,9 +46,7 @@ def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def commit(
     repo: Path, files: dict[str, bytes | None], parent: str | None = None, modes: dict[str, int] | None = None
 ) -> str:
-    return objects.build_commit(
-        repo, parent=parent, changes=files, message="x", author=WHO, committer=WHO, modes=modes
-    )
+    return objects.build_commit(repo, parent=parent, changes=files, message="x", author=WHO, committer=WHO, modes=modes)
 
 
 def lines_of(text: str) -> list[str]:
@@ -143,7 +141,7 @@ def test_a_cut_diff_and_one_that_does_not_add_up_are_never_clean(repo: Path, mon
     monkeypatch.setattr(facts, "sections", lambda diff: sections(diff)[:1])
     unsure = between(repo, base, head)
     assert unsure.truncated
-    assert [f.severity for f in findings(("diff-scan",), unsure)][0] is Severity.BLOCK
+    assert findings(("diff-scan",), unsure)[0].severity is Severity.BLOCK
 
 
 def test_a_change_is_judged_from_where_it_left_the_base(repo: Path) -> None:

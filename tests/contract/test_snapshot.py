@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,12 @@ from factory.errors import ForgeError
 from factory.forge.snapshot import Snapshot
 from factory.forge.values import CheckState, ItemState, RepoName, ReviewState
 from factory.forge.view import ForgeView, Key
+from tests.soak_report import counts, record
+
+LABELS = ("backlog", "priority", "blocked")
+FULL = 5000
+PER_HISTORY = 250
+SEED = 100
 
 
 def facts(view: ForgeView) -> ForgeView:
@@ -57,15 +64,19 @@ def _settle(snap: Snapshot) -> None:
         time.sleep(0.25)
 
 
-def change(site, rng: random.Random, project: RepoName, ops: RepoName) -> set[Key]:
-    """One random change; returns the subjects only the daemon would know about."""
+KINDS = (
+    "issue", "comment", "label", "unlabel", "close", "title", "edit", "depend", "pull", "pull", "push", "base", "shut",
+    "update", "ask", "review", "status", "merge", "delete",
+)  # fmt: skip
+
+
+def change(site, rng: random.Random, project: RepoName, ops: RepoName, kind: str) -> set[Key] | None:
+    """One random change; returns the subjects only the daemon would know about, None when nothing was there for it."""
     client = site.client(rng.choice(("founder", "dev", "rev")))
     repo = rng.choice((project, project, ops))
+    pulls = [p.number for p in client.pulls(repo, state="all")] if kind == "shut" else []
     numbers = [p.number for p in client.pulls(repo)]
     issues = [i.number for i in client.issues(repo, state="all")]
-    kind = rng.choice(
-        ["issue", "comment", "label", "close", "depend", "pull", "push", "base", "review", "status", "merge", "edit"]
-    )
     if kind == "issue":
         labels = rng.sample(["backlog", "priority"], rng.randint(0, 2))
         client.create_issue(repo, title=f"t{rng.random()}", body="", labels=labels)
@@ -101,38 +112,73 @@ def change(site, rng: random.Random, project: RepoName, ops: RepoName) -> set[Ke
     elif kind == "merge" and numbers:
         number = rng.choice(numbers)
         client.merge(repo, number, head=client.pull(repo, number).head_sha, title="m", message="")
+    elif kind == "title" and issues + numbers:
+        client.edit_issue(repo, rng.choice(issues + numbers), title=f"t{rng.random()}")
+    elif kind == "unlabel" and issues:
+        client.remove_label(repo, rng.choice(issues), rng.choice(LABELS))
+    elif kind == "shut" and pulls:
+        client.edit_pull(repo, rng.choice(pulls), state=rng.choice(["open", "closed"]))
+    elif kind == "update" and numbers:
+        client.update_pull(repo, rng.choice(numbers))
+    elif kind == "ask" and numbers:
+        client.request_review(repo, rng.choice(numbers), [site.login("rev")])
+    elif kind == "delete":
+        client.delete_branch(repo, f"b{rng.randint(1, 5)}")
+    else:
+        return None
     return set()
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_after_any_changes_it_equals_a_full_rescan(
-    site, pair: tuple[RepoName, RepoName], tmp_path: Path, seed: int
-) -> None:
-    project, ops = pair
-    rng = random.Random(seed)
-    snap = Snapshot(site.client("factory"), project, ops, tmp_path / "s.json")
+@pytest.mark.parametrize("changes", counts(100, FULL))
+def test_after_any_changes_it_equals_a_full_rescan(site, tmp_path: Path, changes: int) -> None:
+    """Nothing tells it what happened: no webhook exists. Histories of their own repos, compared with a rescan at the
+    end of each; in between it looks after some changes, is restarted, or misses many."""
+    rights = {"dev": "write", "rev": "write", "factory": "write"}
+    done = compared = 0
+    kinds: Counter[str] = Counter()
+    while done < changes:
+        rng = random.Random(SEED + compared)
+        project, ops = site.repo(**rights), site.repo(**rights)
+        done += history(site, rng, project, ops, tmp_path, min(PER_HISTORY, changes - done), kinds)
+        compared += 1
+    assert len(kinds) >= len(set(KINDS)) - 2
+    record(
+        "random changes with every webhook lost, snapshot against a full rescan", done=done, full=FULL, seed=SEED,
+        result=f"equal after each of {compared} histories, without a rescan of its own; {sum(kinds.values()):,} took "
+        f"effect ({kinds['merge']} merges), the others were refused", more=f"{site.name} forge",
+    )  # fmt: skip
+
+
+def history(
+    site, rng: random.Random, project: RepoName, ops: RepoName, folder: Path, count: int, kinds: Counter[str]
+) -> int:
+    state = folder / f"{project.name}.json"
+    snap = Snapshot(site.client("factory"), project, ops, state)
     snap.refresh()
     touched: set[Key] = set()
-    for _ in range(12):
-        for _ in range(rng.randint(1, 3)):
+    done = 0
+    while done < count:
+        for _ in range(min(rng.choice((1, 1, 2, 3, 12)), count - done)):
+            done += 1
+            kind = rng.choice(KINDS)
             try:
-                touched |= change(site, rng, project, ops)
+                found = change(site, rng, project, ops, kind)
             except ForgeError:
-                pass  # refused: nothing changed
+                continue  # refused: nothing changed
+            if found is not None:
+                kinds[kind] += 1
+                touched |= found
         if rng.random() < 0.6:
             assert snap.refresh(touched).rescanned is None
             touched = set()
         if rng.random() < 0.15:
-            snap = Snapshot(site.client("factory"), project, ops, tmp_path / "s.json")
+            snap = Snapshot(site.client("factory"), project, ops, state)
     assert snap.refresh(touched).rescanned is None
     _settle(snap)
-    import sys
-
-    sys.path.insert(0, "/tmp")
-
-    _a = facts(snap.refresh())
-    _b = rescanned(site, project, ops, tmp_path)
-    assert facts(snap.refresh()) == rescanned(site, project, ops, tmp_path)
+    view = snap.refresh()
+    assert view.rescanned is None
+    assert facts(view) == rescanned(site, project, ops, folder)
+    return done
 
 
 def test_what_a_merge_does_is_seen_in_one_look(site, pair: tuple[RepoName, RepoName], tmp_path: Path) -> None:

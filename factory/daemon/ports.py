@@ -10,11 +10,14 @@ from factory.checks.secrets import guard
 from factory.config.model import Mode
 from factory.daemon.executor import LocalExecutor
 from factory.daemon.pauses import local
+from factory.git import objects
 from factory.git.transport import RefUpdate, Remote, push
 from factory.git.values import Signature
 from factory.ops.edit import whole
 from factory.ops.writer import write
+from factory.runs.codec import loads
 from factory.runs.spec import SessionSpec
+from factory.session.checkout import prepare_view
 from factory.session.folders import RunFolders
 
 
@@ -28,7 +31,18 @@ class QuarantinePushes:
 
     def push(self, repo: str, account: str, run: str, ref: str, new: str, expected: str | None) -> None:
         name = ref if ref.startswith("refs/") else f"refs/heads/{ref}"
-        push(RunFolders(self.home, run).quarantine, self.remote(account, repo), [RefUpdate(name, new, expected)])
+        remote, folders = self.remote(account, repo), RunFolders(self.home, run)
+        self._lend_again(folders, remote)
+        push(folders.quarantine, remote, [RefUpdate(name, new, expected)])
+
+    def _lend_again(self, folders: RunFolders, remote: Remote) -> None:
+        """Fetch what the quarantine borrows from the project's view, when ``cache/`` was deleted since the session."""
+        try:
+            spec = loads(SessionSpec, folders.spec.read_bytes())
+        except FileNotFoundError:
+            return
+        if not objects.exists(folders.quarantine, spec.head or spec.base):
+            prepare_view(self.home, spec, remote)
 
 
 @dataclass(frozen=True)

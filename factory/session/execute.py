@@ -29,7 +29,7 @@ from factory.session.steps import Progress, Steps
 from factory.session.stopped import Interrupted, Stopped
 from factory.session.untrusted import Unreadable, read_plain, remove_tree
 
-_STANDS_ALONE = frozenset({Cause.CANCELLED, Cause.BUDGET, Cause.QUOTA, Cause.MAX_TURNS, Cause.SANDBOX, Cause.BUG})
+_STANDS_ALONE = frozenset({Cause.CANCELLED, Cause.BUDGET, Cause.QUOTA, Cause.MAX_TURNS, Cause.LOST, Cause.BUG})
 """Causes that say what they say even when the run's folders were deleted meanwhile."""
 
 

@@ -60,11 +60,11 @@ class Going:
         return made
 
     def ground_lost(self) -> Stop | None:
-        """Why to stop when what the run stands on was deleted under it."""
+        """Why to stop when what the run stands on was deleted under it. That is a lost run: tried again at once."""
         lost = self.standing.lost()
         if lost is None:
             return None
-        return Cause.SANDBOX, f"{lost} was deleted while the run stood on it; nothing it says after that counts"
+        return Cause.LOST, f"{lost} was deleted while the run stood on it; nothing it says after that counts"
 
 
 def _nothing() -> Stop | None:

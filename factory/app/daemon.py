@@ -16,10 +16,10 @@ from factory.app.deployment import Deployment
 from factory.app.opsrepo import factory_signature, mirror
 from factory.app.services import ensure_forge, ensure_gateway, running
 from factory.app.session import control_socket
+from factory.app.webhooks import received
 from factory.backends import found_on_host
 from factory.config.home import write_private
 from factory.config.host import host_path, load_host
-from factory.config.model import DEFAULT_ACCOUNTS
 from factory.config.surroundings import inherited
 from factory.daemon.board import Board
 from factory.daemon.executor import LocalExecutor
@@ -40,7 +40,6 @@ from factory.effects.spool import Spool
 from factory.errors import ConfigInvalid, FactoryError, UsageError
 from factory.forge.snapshot import Snapshot
 from factory.forge.values import RepoName
-from factory.forge.webhook import signed
 from factory.gateway.control import GatewayControl
 from factory.process import spawn
 from factory.process.lock import try_hold
@@ -162,7 +161,7 @@ def ticker(
         raise ConfigInvalid(f"starting {project}: its set-up is not complete", hint="run the same `factory init` again")
     state = deployment.state
     name = f"{project.owner}.{project.name}"
-    factory = DEFAULT_ACCOUNTS["factory"]
+    factory = known.account("factory")
     spool = Spool(state / "spool" / name)
 
     def path() -> Path:
@@ -173,7 +172,7 @@ def ticker(
         place=Place(project, ops, known.base_ref, known.seed, known.account_ids),
         host=deployment.host,
         snapshot=Snapshot(deployment.forge(factory), project, ops, state / "snapshots" / f"{name}.json"),
-        sentinel=deployment.forge(DEFAULT_ACCOUNTS["sentinel"]),
+        sentinel=deployment.forge(known.account("sentinel")),
         executor=executor,
         mirror=path(),
         fetch_mirror=lambda: _refreshed(deployment, ops),
@@ -195,7 +194,7 @@ def ticker(
             ops=OpsWrites(path, deployment.remote(factory, ops), factory_signature),
             gates=gates,
             now=lambda: datetime.now(UTC),
-            may_write=lambda repo, login: _may_write(deployment, repo, login),
+            may_write=lambda repo, login: _may_write(deployment, known, repo, login),
         ),
         spool,
         Markers(deployment.secret("markers")),
@@ -215,9 +214,9 @@ def ticker(
     return Ticker(observer, performer, gates, WorldStore(state / "worlds" / name), board, heartbeat, said)
 
 
-def _may_write(deployment: Deployment, repo: str, login: str) -> bool:
+def _may_write(deployment: Deployment, known: projects.ProjectState, repo: str, login: str) -> bool:
     """Whether this person has write there now, as the sentinel reads it at this moment."""
-    sentinel = deployment.forge(DEFAULT_ACCOUNTS["sentinel"])
+    sentinel = deployment.forge(known.account("sentinel"))
     return sentinel.permission(RepoName.parse(repo), login) in ("write", "admin", "owner")
 
 
@@ -254,7 +253,7 @@ def _pages(deployment: Deployment, loop: Loop, wake: Wake) -> Any:
         return folders.log if known else None
 
     def on_hook(headers: Mapping[str, str], body: bytes) -> bool:
-        if not signed(headers, body, deployment.secret("webhook")):
+        if not received(deployment, headers, body):
             return False
         wake.now()
         return True

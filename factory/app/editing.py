@@ -12,11 +12,12 @@ from factory.app.configuration import CHECK_NAMES, ops_files
 from factory.app.deployment import Deployment
 from factory.app.explaining import newest
 from factory.app.opsrepo import factory_signature, mirror
+from factory.app.projects import account
 from factory.backends import BACKENDS
 from factory.checks.secrets import guard
 from factory.config.factory import PATH, load_factory, with_mode
 from factory.config.host import host_path
-from factory.config.model import DEFAULT_ACCOUNTS, Mode
+from factory.config.model import Mode
 from factory.errors import ConfigInvalid, Conflict, PolicyDenied, Problem
 from factory.forge.client import ForgejoClient
 from factory.forge.values import ItemState, RepoName
@@ -91,7 +92,7 @@ def change_file(
     if opened.route is Route.PERSON:
         return facts | share(deployment, opened.ops, [_edit(opened, text)], f"Edit {opened.path}", login)
     done = write(
-        deployment.remote(DEFAULT_ACCOUNTS["factory"], opened.ops),
+        deployment.remote(account(deployment.state, opened.ops, "factory"), opened.ops),
         mirror(deployment, opened.ops),
         [_edit(opened, text)],
         message=f"Edit {opened.path} for {login}",
@@ -129,7 +130,7 @@ def share(
     """
     name = slug_of(slug or title)
     made = propose(
-        deployment.remote(DEFAULT_ACCOUNTS["factory"], ops),
+        deployment.remote(account(deployment.state, ops, "factory"), ops),
         mirror(deployment, ops),
         edits,
         slug=name,
@@ -138,16 +139,16 @@ def share(
         requested_by=requested_by,
         body=body,
     )
-    forge = deployment.forge(DEFAULT_ACCOUNTS["factory"])
+    forge = deployment.forge(account(deployment.state, ops, "factory"))
     if made is None:
         if replaces:
-            _close_older(forge, ops, name, None)
+            _close_older(deployment, forge, ops, name, None)
         return {"route": "none"}
     if made.problems:
         raise Conflict(f"proposing {title!r}: {made.problems[0]}", hint="look at the file as it is now, and try again")
     pull = _opened_pull(forge, ops, made)
     if replaces:
-        _close_older(forge, ops, name, pull["number"])
+        _close_older(deployment, forge, ops, name, pull["number"])
     return pull
 
 
@@ -156,9 +157,9 @@ def _opened_pull(forge: ForgejoClient, ops: RepoName, made: Proposal) -> dict[st
     return {"route": "person", "number": pull.number, "url": pull.url, "commit": made.commit, "branch": made.branch}
 
 
-def _close_older(forge: ForgejoClient, ops: RepoName, slug: str, kept: int | None) -> None:
+def _close_older(deployment: Deployment, forge: ForgejoClient, ops: RepoName, slug: str, kept: int | None) -> None:
     older = re.compile(rf"edit/{re.escape(slug)}(-\d+)?")
-    ours = DEFAULT_ACCOUNTS["factory"]
+    ours = account(deployment.state, ops, "factory")
     for pull in forge.pulls(ops):
         mine = pull.author.login == ours and pull.state is ItemState.OPEN
         if mine and pull.number != kept and older.fullmatch(pull.head_ref):

@@ -10,8 +10,8 @@ from factory.app.choosing import founder_of, project_of
 from factory.app.deployment import Deployment
 from factory.app.explaining import Seen, explained, newest
 from factory.app.people import as_person
+from factory.app.projects import account
 from factory.app.services import require_forge, running
-from factory.config.model import DEFAULT_ACCOUNTS
 from factory.errors import FactoryError, UsageError
 from factory.forge.values import Issue, RepoName
 from factory.plan.labels import ALL, START
@@ -79,7 +79,7 @@ def list_issues(deployment: Deployment, *, project: str | None = None, state: st
     """The project's issues, oldest first, each with the first thing in its way where the last tick knew it."""
     repo, _ = project_of(deployment, project)
     require_forge(deployment)
-    forge = deployment.forge(DEFAULT_ACCOUNTS["factory"])
+    forge = deployment.forge(account(deployment.state, repo, "factory"))
     rows = []
     seen = newest(deployment, repo)
     for issue in forge.issues(repo, state=state):
@@ -92,7 +92,7 @@ def show_issue(deployment: Deployment, number: int, *, project: str | None = Non
     """One issue with its dependencies, comments and the explanation of where it stands."""
     repo, _ = project_of(deployment, project)
     require_forge(deployment)
-    forge = deployment.forge(DEFAULT_ACCOUNTS["factory"])
+    forge = deployment.forge(account(deployment.state, repo, "factory"))
     issue = forge.issue(repo, number)
     return {
         **_facts(issue),

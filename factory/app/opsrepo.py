@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from factory.app.deployment import Deployment
+from factory.app.projects import account
 from factory.app.services import require_forge
 from factory.app.session import mirror_path
 from factory.config.model import DEFAULT_ACCOUNTS
@@ -36,7 +37,7 @@ def mirror(deployment: Deployment, ops: RepoName, *, refresh: bool = False) -> P
         init_bare(path)
     if fresh or refresh:
         require_forge(deployment)
-        fetch(path, deployment.remote(DEFAULT_ACCOUNTS["factory"], ops), REFS)
+        fetch(path, deployment.remote(account(deployment.state, ops, "factory"), ops), REFS)
     return path
 
 
@@ -44,7 +45,7 @@ def ops_edit(deployment: Deployment, ops: RepoName, files: Mapping[str, bytes | 
     """Write whole files by a direct route (None deletes); the commit, or None when nothing changed."""
     edits = [whole(path, content) for path, content in files.items()]
     done = write(
-        deployment.remote(DEFAULT_ACCOUNTS["factory"], ops),
+        deployment.remote(account(deployment.state, ops, "factory"), ops),
         mirror(deployment, ops),
         edits,
         message=message,

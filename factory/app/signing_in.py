@@ -55,7 +55,7 @@ def whose(deployment: Deployment, token: str, *, project: str | None = None) -> 
         "forge": deployment.host.forge_url,
         "login": login,
         "project": str(repo),
-        "is_bot": login in DEFAULT_ACCOUNTS.values(),
+        "is_bot": login in _bots(config),
         "sees_ops": sees,
         "may_approve": _listed(login, config, approve=True),
         "is_admin": _listed(login, config, approve=False),
@@ -68,3 +68,7 @@ def _listed(login: str, config: FactoryConfig | None, *, approve: bool) -> bool:
         return False
     people = config.admins | (config.approvers if approve else frozenset())
     return login.lower() in {person.lower() for person in people}
+
+
+def _bots(config: FactoryConfig | None) -> frozenset[str]:
+    return frozenset({**DEFAULT_ACCOUNTS, **(config.accounts if config is not None else {})}.values())

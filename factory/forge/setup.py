@@ -222,6 +222,7 @@ def _token(login: str, scopes: tuple[str, ...], version: ForgeVersion, wanted: W
     if version.major < TOKENS_LIMITED_TO_REPOS:
         return MintToken(login, scopes)
     repos = tuple(repo.name for repo in wanted.repos if login in repo.collaborators or login == repo.name.owner)
+    repos += tuple(repo for repo in wanted.more_repos.get(login, ()) if repo not in repos)
     return MintToken(login, tuple(scope for scope in scopes if scope.endswith((":repository", ":issue"))), repos)
 
 
@@ -317,14 +318,17 @@ def _mint(admin: ForgejoClient, step: MintToken, name: str) -> str:
             admin.set_password(step.login, _password())
 
 
-def working_tokens(url: str, tokens: Mapping[str, str], repo: RepoName) -> frozenset[str]:
-    """The logins whose kept token the forge still accepts (asked for ``repo``, which may not exist)."""
+def working_tokens(url: str, tokens: Mapping[str, str], repo: RepoName, *, seeing: bool = False) -> frozenset[str]:
+    """The logins whose kept token the forge still accepts (asked for ``repo``, which may not exist).
+
+    With ``seeing`` it must see the repo: one limited to other repos is valid and of no use here.
+    """
     good = set()
     for login, token in tokens.items():
         with ForgejoClient(url, token) as client:
             try:
-                client.find_repo(repo)
-                good.add(login)
+                if client.find_repo(repo) is not None or not seeing:
+                    good.add(login)
             except ForgeRefused as refused:
                 if refused.status != 401:
                     raise

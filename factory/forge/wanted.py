@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from factory.config.factory import APPROVER_DUTIES
 from factory.errors import ConfigInvalid
 from factory.forge.globs import glob_rule
 from factory.forge.values import BranchProtection, Label, RepoName
@@ -45,6 +46,8 @@ class Wanted:
 
     accounts: tuple[AccountWanted, ...]
     repos: tuple[RepoWanted, ...]
+    more_repos: Mapping[str, tuple[RepoName, ...]] = field(default_factory=dict)
+    """Login -> repos of other projects of the same host: one token per account serves them all."""
 
     def without_protections(self) -> Wanted:
         """For the first pass: the ops repo's seed can only be pushed while ``main`` is not yet protected."""
@@ -86,6 +89,7 @@ def wanted_setup(
     contexts: Iterable[str] = (),
     private: bool = True,
     protect: bool = False,
+    more_repos: Mapping[str, tuple[RepoName, ...]] | None = None,
 ) -> Wanted:
     """The whole set-up of one project.
 
@@ -105,16 +109,11 @@ def wanted_setup(
             f"setting up {ops}: nobody is listed as approver, so nothing could ever be approved there",
             hint="name at least one person",
         )
-    if set(listed) & set(bots.values()):
+    if {login.casefold() for login in listed} & {login.casefold() for login in bots.values()}:
         raise ConfigInvalid(
             f"setting up {ops}: an account of the factory is listed as approver", hint="list people only"
         )
-    for author, judge in (("dev", "reviewer"), ("factory", "reviewer"), ("vault", "reviewer"), ("dev", "sentinel")):
-        if bots[author] == bots[judge]:
-            raise ConfigInvalid(
-                f"setting up {project}: {bots[author]} would be {author} and {judge}",
-                hint="one account may never be author and approver",
-            )
+    _refuse_sharing(project, bots)
     scopes: dict[str, set[str]] = {}
     for duty, login in bots.items():
         scopes.setdefault(login, set()).update(SCOPES.get(duty, ()))
@@ -147,7 +146,34 @@ def wanted_setup(
                 branches=("main", "auto", "ledger", "journal"),
             ),
         ),
+        dict(more_repos or {}),
     )
+
+
+def repos_by_login(project: RepoName, ops: RepoName, accounts: Mapping[str, str]) -> Mapping[str, tuple[RepoName, ...]]:
+    """Where each account of a project works."""
+    there = ((project, _project_rights(accounts)), (ops, _ops_rights(accounts)))
+    return {login: tuple(repo for repo, rights in there if login in rights) for login in set(accounts.values())}
+
+
+def _refuse_sharing(project: RepoName, bots: Mapping[str, str]) -> None:
+    """Whoever approves writes nothing (``load_factory`` holds factory.toml to the same), and the sentinel, being admin
+    of both repos, has no other token: else one of our tokens could change settings. Logins compare without case."""
+    for duty in sorted((*APPROVER_DUTIES, "sentinel")):
+        shared = sorted(
+            other for other, login in bots.items() if other != duty and login.casefold() == bots[duty].casefold()
+        )
+        if not shared:
+            continue
+        if duty == "sentinel":
+            raise ConfigInvalid(
+                f"setting up {project}: {bots[duty]} would be sentinel and {shared[0]}",
+                hint="the sentinel reads settings as an admin of the repos; give it an account of its own",
+            )
+        raise ConfigInvalid(
+            f"setting up {project}: {bots[duty]} would be {shared[0]} and {duty}",
+            hint="one account may never be author and approver",
+        )
 
 
 def _project_rights(bots: Mapping[str, str]) -> dict[str, str]:

@@ -21,6 +21,8 @@ class WebServer:
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._listener.bind((host, port))
+            # Now, and not when the thread gets to it: whoever connects meanwhile waits instead of being refused.
+            self._listener.listen(128)
         except OSError as error:
             self._listener.close()
             raise UsageError(

@@ -54,13 +54,15 @@ def look(deployment: Deployment, project: RepoName, ops: RepoName, config: Facto
 
 def _tokens(deployment: Deployment, project: RepoName, again: str) -> Iterator[Finding]:
     kept = {}
-    for login in DEFAULT_ACCOUNTS.values():
+    known = state_of(deployment, project)
+    logins = sorted({known.account(duty) for duty in DEFAULT_ACCOUNTS})
+    for login in logins:
         try:
             kept[login] = deployment.token(login)
         except FactoryError:
             continue  # said below: no token and a dead token have the same remedy
-    good = working_tokens(deployment.host.forge_url, kept, project)
-    bad = [login for login in DEFAULT_ACCOUNTS.values() if login not in good]
+    good = working_tokens(deployment.host.forge_url, kept, RepoName.parse(known.ops), seeing=True)
+    bad = [login for login in logins if login not in good]
     if bad:
         yield problem(AREA, "tokens", f"no working token for {', '.join(bad)}", again)
     else:
@@ -69,7 +71,7 @@ def _tokens(deployment: Deployment, project: RepoName, again: str) -> Iterator[F
 
 def _identity(deployment: Deployment, project: RepoName, ops: RepoName) -> Iterator[Finding]:
     known = state_of(deployment, project)
-    forge = deployment.forge(DEFAULT_ACCOUNTS["factory"])
+    forge = deployment.forge(known.account("factory"))
     for name, pinned in ((project, known.repo_id), (ops, known.ops_id)):
         repo = forge.repo(name)
         if repo.id != pinned or repo.name != name:
@@ -90,11 +92,12 @@ def _rules(
 ) -> Iterator[Finding]:
     known = state_of(deployment, project)
     people = tuple(sorted(config.approvers | config.admins)) if config is not None else (known.founder,)
-    forge = deployment.forge(DEFAULT_ACCOUNTS["factory"])
+    forge = deployment.forge(known.account("factory"))
+    accounts = {**DEFAULT_ACCOUNTS, **known.accounts}
     wanted = wanted_setup(
         project,
         ops,
-        accounts=DEFAULT_ACCOUNTS,
+        accounts=accounts,
         approvers=people,
         direct_patterns=unprotected_patterns(),
         labels=tuple(Label(0, name, color, text) for name, (color, text) in ALL.items()),
@@ -103,10 +106,10 @@ def _rules(
         private=forge.repo(project).private,
     )
     if not deployment.host.embedded:
-        yield from _read_back(deployment, wanted)
+        yield from _read_back(deployment, wanted, accounts["sentinel"])
         return
     with admin_of(deployment.host, None) as admin:
-        steps = plan_setup(observe(admin, wanted, tokens=DEFAULT_ACCOUNTS.values()), wanted)
+        steps = plan_setup(observe(admin, wanted, tokens=accounts.values()), wanted)
     for step in steps:
         if isinstance(step, Propose):
             yield note(AREA, "rules", str(step), f"{again} --protect")
@@ -116,9 +119,9 @@ def _rules(
         yield ok(AREA, "rules", f"accounts, permissions, labels and branch rules of {project} and {ops} are as wanted")
 
 
-def _read_back(deployment: Deployment, wanted: Wanted) -> Iterator[Finding]:
+def _read_back(deployment: Deployment, wanted: Wanted, login: str) -> Iterator[Finding]:
     """On a forge elsewhere we are no admin: the sentinel's token reads the rules of our own repo."""
-    sentinel = deployment.forge(DEFAULT_ACCOUNTS["sentinel"])
+    sentinel = deployment.forge(login)
     for repo in wanted.repos:
         there = {rule.rule_name: rule for rule in sentinel.protections(repo.name)}
         wrong = [line for rule in repo.protections for line in _differs(rule, there.get(rule.rule_name))]

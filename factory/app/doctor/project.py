@@ -10,9 +10,10 @@ from factory.app.configuration import ops_files
 from factory.app.deployment import Deployment
 from factory.app.doctor.finding import Finding, note, ok, problem
 from factory.app.explaining import newest
+from factory.app.projects import account
 from factory.checks.secrets import kinds
 from factory.config.factory import PATH, load_factory
-from factory.config.model import DEFAULT_ACCOUNTS, FactoryConfig
+from factory.config.model import FactoryConfig
 from factory.daemon.rules import Rules
 from factory.errors import ConfigInvalid, UsageError
 from factory.forge.values import RepoName
@@ -71,7 +72,7 @@ def _secrets(deployment: Deployment, project: RepoName) -> Iterator[Finding]:
         copy.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         objects.init_bare(copy)
     ref = f"refs/heads/{base}"
-    fetch(copy, deployment.remote(DEFAULT_ACCOUNTS["factory"], project), [f"+{ref}:{ref}"])
+    fetch(copy, deployment.remote(account(deployment.state, project, "factory"), project), [f"+{ref}:{ref}"])
     found, seen = _scan(copy, ref)
     for where in found[:SHOWN]:
         yield problem(

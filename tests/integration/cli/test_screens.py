@@ -18,6 +18,9 @@ from factory.cli.main import main
 from factory.sandbox import select
 from tests.integration.cli.person import CI, Person, Ran, commands, free_port, git
 
+pytestmark = pytest.mark.xdist_group("cli-screens")
+"""Several share one deployment."""
+
 
 def follow(person: Person, screen: str, **meant: str | Path) -> list[Ran]:
     """Run every command that the screen names, with what a person would put for its placeholders.
@@ -190,7 +193,13 @@ class TestHalfFinishedInit:
         done = person.run(*words)
         assert done.out.startswith("founder/hello has a factory, in mode suggest.")
         assert "nothing: it is all there" in person.run(*words, "--dry-run").out
-        assert git(person.project, "rev-parse", "HEAD").strip() in _tip(person)
+        git(person.project, "fetch", "-q", _address(person), "main")
+        # The person's commits, and the issue forms on top, once.
+        new = git(person.project, "log", "--format=%s", "HEAD..FETCH_HEAD").splitlines()
+        assert (new, git(person.project, "merge-base", "HEAD", "FETCH_HEAD")) == (
+            ["Add issue forms"],
+            git(person.project, "rev-parse", "HEAD"),
+        )
 
     def test_doctor_names_the_command_that_completes_it(self, person: Person) -> None:
         person.run("init", person.project, "--port", str(free_port()), "--web-port", str(free_port()))
@@ -204,11 +213,11 @@ class TestHalfFinishedInit:
         assert "all 11 accounts' tokens work" in person.run("doctor", code=None).out
 
 
-def _tip(person: Person) -> str:
+def _address(person: Person) -> str:
     facts = person.run("status", "--json").facts()
     bot = (person.home / "state" / "tokens" / "factory-bot").read_text(encoding="ascii").strip()
     url = facts["projects"][0]["url"].replace("://", f"://factory-bot:{bot}@")
-    return git(person.project, "ls-remote", f"{url}.git", "refs/heads/main")
+    return f"{url}.git"
 
 
 @pytest.fixture

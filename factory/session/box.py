@@ -107,7 +107,7 @@ def confinement(
     writable: bool,
     doors: Sequence[Door],
     binds: Sequence[Bind] = (),
-    limits: Limits = LIMITS,
+    limits: Limits | None = None,
 ) -> Confinement:
     """The sandbox around it, with ``doors`` as its only ways out."""
     return Confinement(
@@ -123,7 +123,7 @@ def confinement(
         ),
         sockets=tuple(Bind(box.socket(door), door.inside, writable=True) for door in doors),
         tmpfs={},
-        limits=limits,
+        limits=limits or LIMITS,
         # A read-only checkout too must be readable for the sandbox's user; the bind keeps it from being written.
         owner_paths=(box.checkout.clone, box.out),
     )

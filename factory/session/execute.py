@@ -6,7 +6,6 @@ It never raises for what can go wrong in a run: every ending is a :class:`Sessio
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 import traceback
@@ -19,7 +18,6 @@ from factory.process.spawn import StartFailed
 from factory.runs.codec import dumps
 from factory.runs.model import Cause, RunState, Usage
 from factory.runs.spec import SessionResult, SessionSpec
-from factory.session.box import Box
 from factory.session.checkout import prepare_view, view_path
 from factory.session.folders import RunFolders
 from factory.session.going import Failed, Going
@@ -27,7 +25,8 @@ from factory.session.ports import SessionPorts
 from factory.session.runlog import RunLog
 from factory.session.steps import Progress, Steps
 from factory.session.stopped import Interrupted, Stopped
-from factory.session.untrusted import Unreadable, read_plain, remove_tree
+from factory.session.told import leftovers
+from factory.session.untrusted import remove_tree
 
 _STANDS_ALONE = frozenset({Cause.CANCELLED, Cause.BUDGET, Cause.QUOTA, Cause.MAX_TURNS, Cause.LOST, Cause.BUG})
 """Causes that say what they say even when the run's folders were deleted meanwhile."""
@@ -113,7 +112,7 @@ def _result(going: Going, progress: Progress, cause: Cause | None, detail: str) 
         usage=_usage(going, progress),
         head=progress.head if cause is None else None,
         commits=progress.commits,
-        leftovers=_leftovers(progress.box),
+        leftovers=leftovers(progress.box),
         outbox=progress.outbox if cause is None else (),
         seconds=round(time.monotonic() - going.began, 3),
     )
@@ -139,14 +138,3 @@ def _usage(going: Going, progress: Progress) -> Usage:
     except FactoryError:
         # Missing usage counts as the reservation (DESIGN section 10); the budget sees to that.
         return Usage()
-
-
-def _leftovers(box: Box | None) -> tuple[str, ...]:
-    """Uncommitted paths as the first process inside listed them: capped data, nothing more."""
-    if box is None:
-        return ()
-    try:
-        names = json.loads(read_plain(box.out / "exit.json", 200_000) or b"{}").get("leftovers", [])
-        return tuple(str(name)[:300] for name in names[:50])
-    except (Unreadable, ValueError, AttributeError, TypeError, RecursionError):
-        return ()

@@ -5,7 +5,6 @@ Only set-up has a way out, to the hosts that ``[environment] egress`` names.
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -18,7 +17,7 @@ from factory.sandbox.protocol import Bind
 from factory.session import box as boxes
 from factory.session.checkout import Checkout
 from factory.session.going import Going, start
-from factory.session.untrusted import Unreadable, read_plain
+from factory.session.told import told
 from factory.session.watch import Stop
 
 PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
@@ -68,7 +67,7 @@ def run_shell(
         going.log.raw(text[:10_000])
         return None
 
-    told = boxes.confinement(
+    confined = boxes.confinement(
         box,
         python=going.ports.sandbox.python(),
         writable=True,
@@ -81,7 +80,7 @@ def run_shell(
         proxy = EgressProxy(box.socket(boxes.EGRESS), egress, going.log.line, never=(forge,))
     out: AbstractContextManager[object] = nullcontext() if proxy is None else proxy
     with out:
-        ended = start(going, told, on_line=on_line)
+        ended = start(going, confined, on_line=on_line)
     tail = "\n".join(last)[-TAIL_BYTES:]
     if ended.cause is not None:
         result = StepResult(name, ok=False, detail=ended.detail, answer={"tail": tail})
@@ -110,15 +109,7 @@ def sandbox_failure(box: boxes.Box, code: int | None, said: Sequence[str]) -> st
 
     A program may end with 125 too; then the first process inside lived to write it down.
     """
-    if code is not None and (code != SANDBOX_FAILED or _own_exit(box) == code):
+    if code is not None and (code != SANDBOX_FAILED or told(box).get("returncode") == code):
         return None
     why = next((line.removeprefix(_STARTER) for line in reversed(said) if line.startswith(_STARTER)), "")
     return f"the sandbox ended it: {why}" if why else "the sandbox did not start, or ended without a word"
-
-
-def _own_exit(box: boxes.Box) -> object:
-    try:
-        told = json.loads(read_plain(box.out / "exit.json", 200_000) or b"{}")
-    except (Unreadable, ValueError, RecursionError):
-        return None
-    return told.get("returncode") if isinstance(told, dict) else None

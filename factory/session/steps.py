@@ -26,6 +26,7 @@ from factory.session.leave import take
 from factory.session.outbox import read_outbox
 from factory.session.prompt import MAX_DIFF, argv, context_files, prompt, variables
 from factory.session.shell import run_shell
+from factory.session.told import pack_error
 
 
 @dataclass
@@ -160,7 +161,9 @@ class Steps:
             self._checkpoints.settle()
             left = take(box, going.folders.quarantine, going.spec, self._identity)
             if left.refusals:
-                raise Failed(Cause.GATE, "what it committed may not leave: " + "; ".join(left.refusals))
+                unpacked = pack_error(box)
+                why = [*left.refusals, *([f"it could not be packed: {unpacked}"] if unpacked else [])]
+                raise Failed(Cause.GATE, "what it committed may not leave: " + "; ".join(why))
             refused = any(line.get("kind") == "refuse" for line in outbox)
             if left.head is None and not refused:
                 raise Failed(Cause.NO_CHANGES, "it ended without a commit and without a refusal")

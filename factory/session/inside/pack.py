@@ -35,6 +35,13 @@ class Packer:
 
     def pack(self) -> str | None:
         """Pack if there is something new; what went wrong, or None."""
+        try:
+            return self._pack()
+        except OSError as error:
+            # A session that used up its processes or its folder stops nothing but this checkpoint.
+            return f"packing: {error.strerror or error}"
+
+    def _pack(self) -> str | None:
         head = self.head()
         if head is None:
             return f"{self._work.ref} names no commit"

@@ -133,7 +133,7 @@ def test_what_hurts_elsewhere_does_not_leave(house: House, commands: str, words:
     [
         pytest.param(f"ln -sfn /etc/passwd {OUT}/outbox.jsonl", ["outbox.jsonl"], id="outbox-is-a-link"),
         pytest.param(f"mkfifo {OUT}/outbox.jsonl", ["outbox.jsonl is not a regular file"], id="outbox-is-a-pipe"),
-        pytest.param(f"mkdir -p {OUT}/work.pack", ["Is a directory"], id="pack-is-a-folder"),
+        pytest.param(f"mkdir -p {OUT}/work.pack", ["packed: packing: Is a directory"], id="pack-is-a-folder"),
         pytest.param(f"mkdir -p {OUT}/.head.json.new", ["head.json"], id="head-cannot-be-written"),
         pytest.param(
             f"dd if=/dev/zero of={OUT}/outbox.jsonl bs=1M count=5 2>/dev/null", ["larger than"], id="huge-outbox"

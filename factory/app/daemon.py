@@ -14,8 +14,8 @@ from typing import Any
 from factory.app import projects
 from factory.app.deployment import Deployment
 from factory.app.opsrepo import factory_signature, mirror
+from factory.app.places import control_socket
 from factory.app.services import ensure_forge, ensure_gateway, running
-from factory.app.session import control_socket
 from factory.app.webhooks import received
 from factory.backends import found_on_host
 from factory.config.home import write_private

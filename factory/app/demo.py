@@ -16,8 +16,8 @@ from factory.app.explaining import newest
 from factory.app.hiring import Wish, hire
 from factory.app.opsrepo import mirror
 from factory.app.people import as_person
+from factory.app.places import control_socket, mirror_path
 from factory.app.services import ensure_daemon, ensure_forge, ensure_gateway, folder, forge_home, stop
-from factory.app.session import control_socket, mirror_path
 from factory.app.setup import Done, Request, set_up
 from factory.config.host import host_path, load_host
 from factory.config.model import DEFAULT_ACCOUNTS, Mode

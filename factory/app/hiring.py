@@ -14,8 +14,8 @@ from factory.app.choosing import founder_of
 from factory.app.configuration import ops_files
 from factory.app.deployment import Deployment
 from factory.app.editing import share
+from factory.app.places import control_socket
 from factory.app.services import ensure_gateway, folder, reload_gateway
-from factory.app.session import control_socket
 from factory.backends import BACKENDS, found_on_host
 from factory.backends import backend as backend_of
 from factory.config.factory import PATH, load_factory, with_agent

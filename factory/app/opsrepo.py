@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from factory.app.deployment import Deployment
+from factory.app.places import mirror_path
 from factory.app.projects import account
 from factory.app.services import require_forge
-from factory.app.session import mirror_path
 from factory.config.model import DEFAULT_ACCOUNTS
 from factory.forge.values import RepoName
 from factory.git import objects

@@ -14,8 +14,8 @@ from typing import Any
 from factory.app.choosing import project_of
 from factory.app.deployment import Deployment
 from factory.app.opsrepo import mirror
+from factory.app.places import control_socket, mirror_path
 from factory.app.services import running
-from factory.app.session import control_socket, mirror_path
 from factory.config.home import write_private
 from factory.config.surroundings import inherited
 from factory.daemon.executor import LocalExecutor

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from factory.app.deployment import Deployment, is_free
-from factory.app.session import control_socket
+from factory.app.places import control_socket
 from factory.backends import backend as backend_of
 from factory.config.home import write_private
 from factory.config.model import BackendHost, HostConfig

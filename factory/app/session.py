@@ -6,6 +6,8 @@ import hashlib
 from pathlib import Path
 
 from factory.app.deployment import Deployment
+from factory.app.places import control_socket as control_socket
+from factory.app.places import mirror_path as mirror_path
 from factory.backends import backend as backend_of
 from factory.backends import found_on_host
 from factory.errors import ConfigInvalid, UsageError
@@ -121,13 +123,3 @@ def ports(spec: SessionSpec, deployment: Deployment) -> SessionPorts:
         tool_mounts=tuple(Bind(Path(path), path) for path in host.tool_mounts),
         known_secrets=deployment.tokens,
     )
-
-
-def control_socket(state: Path) -> Path:
-    """Where the gateway of this host listens for its own processes."""
-    return state / "gateway" / "control.sock"
-
-
-def mirror_path(home: Path, ops: str) -> Path:
-    """The bare mirror of an ops repo on this host."""
-    return home / "cache" / "mirrors" / f"{ops.replace('/', '.')}.git"

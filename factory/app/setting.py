@@ -15,9 +15,9 @@ from factory.app import offering, projects, webhooks
 from factory.app.asked import Done, Request
 from factory.app.deployment import Deployment
 from factory.app.fitness import has_commit, ops_config, refuse_unfit
+from factory.app.places import mirror_path
 from factory.app.prepared import AdminNeeded, Prepared, by_ourselves, instructions, observe_as_bots
 from factory.app.services import running
-from factory.app.session import mirror_path
 from factory.app.sources import Source, looked_at
 from factory.config.factory import PATH as FACTORY
 from factory.config.factory import edit_factory, load_factory

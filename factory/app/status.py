@@ -9,9 +9,9 @@ from typing import Any
 
 from factory.app.deployment import Deployment
 from factory.app.explaining import Seen, newest
+from factory.app.places import mirror_path
 from factory.app.runs import is_alive
 from factory.app.services import running
-from factory.app.session import mirror_path
 from factory.daemon import pauses
 from factory.daemon.board import facts_of
 from factory.errors import FactoryError, UsageError

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from factory.app.agents import trouble_of
 from factory.app.deployment import Deployment
 from factory.app.doctor.finding import Finding, note, ok, problem
+from factory.app.places import control_socket
 from factory.app.services import running
-from factory.app.session import control_socket
 from factory.errors import FactoryError
 from factory.gateway.control import GatewayControl
 

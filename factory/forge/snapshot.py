@@ -4,7 +4,8 @@ When nothing changed it costs one search per owner and one ``ls-refs`` per repo;
 What does not move an item's ``updated_at`` is caught otherwise: statuses by ``touched`` and ``contexts``, a closed
 dependency by whoever depends on it, a moved base by listing the open pull requests once (and again a little later,
 because a forge computes mergeability late). Edited comments and reviews are *not* caught: whoever merges or fires
-reads them again first.
+reads them again first. Nor is a branch made anew under the name of a closed pull request's head, which a forge then
+shows there.
 """
 
 from __future__ import annotations

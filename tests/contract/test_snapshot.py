@@ -13,7 +13,7 @@ import pytest
 from factory.errors import ForgeError
 from factory.forge.snapshot import Snapshot
 from factory.forge.values import CheckState, ItemState, RepoName, ReviewState
-from factory.forge.view import ForgeView, Key
+from factory.forge.view import ForgeView, Key, RepoView, is_open
 from tests.soak_report import counts, record
 
 LABELS = ("backlog", "priority", "blocked")
@@ -23,7 +23,25 @@ SEED = 100
 
 
 def facts(view: ForgeView) -> ForgeView:
-    return replace(view, changed=frozenset(), rescanned=None, requests=0, as_of=None)
+    """What two observations must agree on. Not the head of a closed pull request: a forge shows the branch of that name
+    as it is now, whoever made it anew, and a closed one is over."""
+    return replace(
+        view,
+        changed=frozenset(),
+        rescanned=None,
+        requests=0,
+        as_of=None,
+        project=over(view.project),
+        ops=over(view.ops),
+    )
+
+
+def over(view: RepoView) -> RepoView:
+    pulls = (
+        item if is_open(item) else replace(item, pull=replace(item.pull, head_ref="", head_sha=""))
+        for item in view.pulls
+    )
+    return replace(view, pulls=tuple(pulls))
 
 
 def rescanned(site, project: RepoName, ops: RepoName, folder: Path) -> ForgeView:

@@ -18,6 +18,7 @@ from factory.ops.writer import write
 from factory.runs.codec import loads
 from factory.runs.spec import SessionSpec
 from factory.session.checkout import prepare_view
+from factory.session.checkpoint import checkpoints_of
 from factory.session.folders import RunFolders
 
 
@@ -32,17 +33,16 @@ class QuarantinePushes:
     def push(self, repo: str, account: str, run: str, ref: str, new: str, expected: str | None) -> None:
         name = ref if ref.startswith("refs/") else f"refs/heads/{ref}"
         remote, folders = self.remote(account, repo), RunFolders(self.home, run)
-        self._lend_again(folders, remote)
-        push(folders.quarantine, remote, [RefUpdate(name, new, expected)])
-
-    def _lend_again(self, folders: RunFolders, remote: Remote) -> None:
-        """Fetch what the quarantine borrows from the project's view, when ``cache/`` was deleted since the session."""
         try:
             spec = loads(SessionSpec, folders.spec.read_bytes())
         except FileNotFoundError:
+            push(folders.quarantine, remote, [RefUpdate(name, new, expected)])
             return
         if not objects.exists(folders.quarantine, spec.head or spec.base):
+            # What the quarantine borrows from the project's view: ``cache/`` was deleted since the session.
             prepare_view(self.home, spec, remote)
+        # In the same push: the work is on the branch, or its checkpoint still stands.
+        push(folders.quarantine, remote, [RefUpdate(name, new, expected), *checkpoints_of(spec, remote)])
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ import threading
 import time
 
 from factory.errors import FactoryError, RefMoved
-from factory.git.transport import RefUpdate, ls_remote, push
+from factory.git.transport import RefUpdate, Remote, ls_remote, push
 from factory.git.values import Signature
 from factory.git.view import View
 from factory.process.spawn import StartFailed
 from factory.runs.model import Cause
 from factory.runs.retry import RULES
+from factory.runs.spec import SessionSpec
 from factory.session.box import Box
 from factory.session.checkout import WIP
 from factory.session.going import Going
@@ -113,6 +114,13 @@ class Checkpoints:
             push(self._view.path, self._going.ports.project_remote, [*gone, *self._removals()])
         except (FactoryError, OSError) as error:
             self._going.log.line(f"the checkpoint {self._ref} stays: {error}")
+
+
+def checkpoints_of(spec: SessionSpec, remote: Remote) -> list[RefUpdate]:
+    """The removal of what was saved of this run and of the attempt it went on from. Raises ForgeError."""
+    there = ls_remote(remote, (WIP,))
+    mine = f"{WIP}{spec.run}"
+    return [RefUpdate(ref, None, oid) for ref, oid in there.items() if ref == mine or oid == spec.resume]
 
 
 def _stamp(box: Box) -> object:

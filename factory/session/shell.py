@@ -87,9 +87,10 @@ def run_shell(
         return result, None if ended.cause is Cause.BACKEND else ended.cause
     code = ended.returncode
     going.log.line(f"exit {code} after {ended.seconds:.1f} s")
-    failure = (going.ground_lost() or (None, None))[1] or sandbox_failure(box, code, last)
-    if failure is not None:
-        return StepResult(name, ok=False, detail=failure, answer={"tail": tail}), Cause.SANDBOX
+    failure = sandbox_failure(box, code, last)
+    stop = going.ground_lost() or (None if failure is None else (Cause.SANDBOX, failure))
+    if stop is not None:
+        return StepResult(name, ok=False, detail=stop[1], answer={"tail": tail}), stop[0]
     detail = f"exit {code} after {ended.seconds:.0f} s"
     if code != 0 and proxy is not None:
         detail += _egress_words(proxy)

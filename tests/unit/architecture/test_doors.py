@@ -98,7 +98,7 @@ DOORS = {
             "factory/session/inside/native.py": STDLIB_INSIDE,
         },
     ),
-    "pygit2": Door(importing("pygit2"), ("factory/git/objects.py",), "import pygit2"),
+    "pygit2": Door(importing("pygit2"), ("factory/git/objects/",), "import pygit2"),
     "sqlite3": Door(importing("sqlite3"), ("factory/devforge/",), "import sqlite3"),
     "processes": Door(
         processes,

@@ -10,10 +10,8 @@ SPLIT_AT = 500
 """Lines at which a module is split."""
 MEDIAN_BELOW = 170
 """The house says "near 120"; the test leaves room for a bad week."""
-TOO_LONG = {
-    "factory/git/objects.py": 720,  # the one door to libgit2; to become a package of that name
-}
-"""Modules over the limit today and the most lines each may have. The list may only shrink, in both columns."""
+TOO_LONG: dict[str, int] = {}
+"""Modules over the limit today and the most lines each may have. None is; the list may only shrink."""
 NAMELESS = frozenset({"util", "utils", "helper", "helpers", "common", "manager", "managers", "misc", "stuff", "base"})
 """Names that say nothing about what is inside."""
 KEPT_NAMES = {

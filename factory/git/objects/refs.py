@@ -1,0 +1,134 @@
+"""Refs: read, listed, created, moved by compare-and-swap."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pygit2
+from pygit2.enums import RepositoryInitFlag
+
+from factory.errors import GitFailed, RefMoved
+from factory.git.objects.opening import opened
+from factory.git.values import ZERO, RefRow
+
+_LOCK_PATIENCE = 0.5
+
+
+def init_bare(path: Path, default_branch: str = "main") -> None:
+    """Create an empty bare repo (parents too). An existing repo is left as it is."""
+    try:
+        pygit2.init_repository(
+            str(path),
+            bare=True,
+            flags=RepositoryInitFlag.MKPATH | RepositoryInitFlag.BARE,
+            initial_head=default_branch,
+        ).free()
+    except (pygit2.GitError, OSError, ValueError) as error:
+        raise GitFailed(f"creating the repository {path}: {error}") from error
+
+
+def read_ref(repo: Path, ref: str) -> str | None:
+    """Object id a ref points to (symbolic refs resolved), None when there is no such ref."""
+    with opened(repo, f"reading {ref}") as git:
+        try:
+            return str(git.lookup_reference(ref).resolve().target)
+        except (KeyError, pygit2.InvalidSpecError):  # what no ref can be called is not there
+            return None
+
+
+def list_refs(repo: Path, prefix: str = "refs/") -> dict[str, str]:
+    """Ref name to object id for every ref below ``prefix``, sorted by name."""
+    return {row.name: row.oid for row in ref_rows(repo, (prefix,))}
+
+
+def ref_rows(
+    repo: Path, prefixes: Sequence[str] = ("refs/",), *, peel: bool = False, head: bool = False
+) -> list[RefRow]:
+    """Refs that begin with any of ``prefixes``, sorted; with ``head`` HEAD first when it is born and asked for."""
+    with opened(repo, "listing refs") as git:
+        rows: list[RefRow] = []
+        if head and any("HEAD".startswith(p) for p in prefixes):
+            symbolic = git.lookup_reference("HEAD")
+            try:
+                target = symbolic.target if isinstance(symbolic.target, str) else None
+                rows.append(RefRow("HEAD", str(symbolic.resolve().target), target))
+            except KeyError:
+                pass  # unborn
+        for name in sorted(git.listall_references()):
+            if not any(name.startswith(p) for p in prefixes):
+                continue
+            try:
+                resolved = git.lookup_reference(name).resolve()
+            except KeyError:
+                continue  # deleted since it was listed
+            oid = str(resolved.target)
+            peeled = None
+            if peel and name.startswith("refs/tags/"):
+                found = git.get(oid)
+                if isinstance(found, pygit2.Tag):
+                    peeled = str(resolved.peel().id)
+            rows.append(RefRow(name, oid, None, peeled))
+        return rows
+
+
+def read_head(repo: Path) -> str:
+    """Name of the ref that HEAD points to, born or not."""
+    with opened(repo, "reading HEAD") as git:
+        return str(git.lookup_reference("HEAD").target)
+
+
+def set_head(repo: Path, ref: str) -> None:
+    """Point HEAD at a ref, which need not exist yet."""
+    with opened(repo, f"pointing HEAD at {ref}") as git:
+        git.set_head(ref)
+
+
+def create_ref(repo: Path, ref: str, new: str) -> None:
+    """Create ``ref``; raises RefMoved when it already exists."""
+    _swap(repo, ref, new, ZERO)
+
+
+def update_ref(repo: Path, ref: str, new: str, old: str | None = None) -> None:
+    """Set ``ref`` to ``new`` if it still is ``old`` (None: whatever it is; forty zeros: it must not exist).
+
+    Atomic under git's own ref lock. Raises RefMoved when the value is another one.
+    """
+    _swap(repo, ref, new, old)
+
+
+def delete_ref(repo: Path, ref: str, old: str | None = None) -> None:
+    """Delete ``ref`` if it still is ``old``; a ref that is gone already is fine unless ``old`` was given."""
+    _swap(repo, ref, None, old)
+
+
+def _swap(repo: Path, ref: str, new: str | None, old: str | None) -> None:
+    with opened(repo, f"updating {ref}") as git:
+        if new is not None and new not in git:
+            raise GitFailed(f"updating {ref} in {repo.name}: no object {new}")
+        deadline = time.monotonic() + _LOCK_PATIENCE
+        while True:
+            try:
+                with git.transaction() as change:
+                    change.lock_ref(ref)
+                    try:
+                        now = str(git.lookup_reference(ref).resolve().target)
+                    except KeyError:
+                        now = ZERO
+                    if old is not None and now != old:
+                        raise RefMoved(f"{ref} in {repo.name} is at {now[:12]}, not at {old[:12]}")
+                    if new is not None:
+                        change.set_target(ref, new)
+                    elif now != ZERO:
+                        change.remove(ref)
+                return
+            except (pygit2.GitError, OSError) as error:
+                if "lock file" not in str(error):
+                    raise
+                if time.monotonic() > deadline:
+                    raise GitFailed(
+                        f"updating {ref} in {repo.name}: locked by another process ({error})",
+                        hint=f"if no git process is running, remove {ref}.lock from the repository",
+                    ) from error
+                time.sleep(0.01)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from pathlib import Path
@@ -99,7 +98,7 @@ def test_a_push_whose_view_was_deleted_finds_its_objects_again(house: House) -> 
     spec = house.spec()
     house.model.script_for(spec.alias, [run_call(f"echo y >> app.py; {COMMIT}"), says()])
     result = house.run(spec)
-    os.rename(house.home / "cache", house.home / "cache-of-before")
+    (house.home / "cache").rename(house.home / "cache-of-before")
     land(house, spec, str(result.head))
     assert house.refs()["refs/heads/fix/issue-1"] == result.head
 

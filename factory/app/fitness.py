@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from base64 import b64decode
+from shlex import quote
 
 from factory.app.sources import Source
 from factory.config.factory import PATH as FACTORY
@@ -40,7 +41,7 @@ def refuse_unfit(
         raise Conflict(
             f"setting up {project}: a repo of that name is there and holds another project: the first commit of "
             f"{source.url} ({source.first[:12]}) is not in it",
-            hint=f"choose another name: factory init {asked} --name {project.owner}/{project.name}-2",
+            hint=f"choose another name: factory init {quote(asked)} --name {project.owner}/{project.name}-2",
         )
 
 

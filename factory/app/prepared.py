@@ -158,7 +158,8 @@ def _instruction(step: SetupStep, prepared: Prepared) -> str:
             return f"create the account {login}: an ordinary one, that need not change its password"
         case CreateRepo(repo, private, branch):
             what = "private" if private else "public"
-            return f"create the {what} repo {repo}, empty, with the default branch {branch}"
+            unseen = "" if prepared.tokens else " (unless it is there: without a token nobody can see it)"
+            return f"create the {what} repo {repo}, empty, with the default branch {branch}{unseen}"
         case ActionsOff(repo):
             return f"switch Actions off in the settings of {repo}"
         case SetCollaborator(repo, login, permission):

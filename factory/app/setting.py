@@ -252,15 +252,16 @@ class Setting:
 
     def would_do(self) -> Done:
         """The difference, as lines."""
-        steps: list[SetupStep | str] = list(self.first)
         prepared = self.site.prepared
+        steps: list[SetupStep | str] = list(self.first if prepared is None else by_ourselves(self.first))
         rules = [s for s in plan_setup(self.site.look(self.wanted, self.good), self.wanted) if s not in self.first]
         if self.existing is None or self.existing.empty:
             steps += push_lines(self.project, self.source)
         ops = self.site.looker.find_repo(self.ops)
         if ops is None or ops.empty:
             steps.append(f"seed {self.ops}")
-        steps += rules
+        if prepared is None:
+            steps += rules
         if self.site.admin is not None:
             url = webhooks.wanted_url(self.deployment, self.request.hook_url)
             repos = ((self.project, self.existing), (self.ops, ops))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 
 from factory.app import projects, webhooks
 from factory.app.asked import Done, Request
@@ -58,7 +59,7 @@ def planned_host(request: Request) -> tuple[HostConfig, bool]:
     if embedded and not is_free(port):
         raise UsageError(
             f"setting up the embedded forge on port {port}: another program has that port",
-            hint=f"choose another one: factory init {request.source} --port {free_port()}",
+            hint=f"choose another one: factory init {quote(request.source)} --port {free_port()}",
         )
     host = HostConfig(
         home=request.home,
@@ -222,7 +223,7 @@ def _named(request: Request, host: HostConfig, source: Source | None, login: str
                 f"setting up {request.source}: that is no address of a repo", hint=f"{host.forge_url}/OWNER/NAME"
             ) from None
     else:
-        project = project_name(request.name, source.url, login, f"factory init {request.source}")
+        project = project_name(request.name, source.url, login, f"factory init {quote(request.source)}")
     if any(str(project).lower() == ops.lower() for ops in host.ops_repos):
         raise UsageError(
             f"setting up {project}: that is the ops repo of a project of this home",

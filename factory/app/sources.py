@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from factory.errors import ForgeRefused, GitFailed, NotFound, UsageError
 from factory.forge.values import RepoName
@@ -82,7 +83,9 @@ def _fetched(remote: Remote, scratch: Path) -> Source:
     except (NotFound, GitFailed, ForgeRefused) as error:
         raise _unreadable(remote, folder, error) from error
     if not any(name.startswith("refs/heads/") for name in refs):
-        raise UsageError(f"setting up {said}: it has no commit yet", hint=_then_again(folder, "git commit"))
+        raise UsageError(
+            f"setting up {said}: it has no commit yet", hint=_then_again(folder, "git commit --allow-empty -m Begin")
+        )
     if branch is None or f"refs/heads/{branch}" not in refs:
         raise UsageError(
             f"setting up {said}: no branch is checked out there, so which one is the project's is not known",
@@ -102,23 +105,28 @@ def _fetched(remote: Remote, scratch: Path) -> Source:
 
 def _refuse_folder(folder: Path) -> None:
     if not folder.is_dir():
-        raise UsageError(f"setting up {folder}: it is a file, not a folder", hint=f"factory init {folder.parent}")
+        raise UsageError(
+            f"setting up {folder}: it is a file, not a folder", hint=f"factory init {quote(str(folder.parent))}"
+        )
     inside = folder / ".git"
     if (folder / "shallow").is_file() or (inside / "shallow").is_file():
         raise UsageError(
             f"setting up {folder}: its history is cut off (a shallow clone)",
-            hint=f"git -C {folder} fetch --unshallow, then the same again",
+            hint=_then_again(folder, "git fetch --unshallow"),
         )
     if inside.exists() or (folder / "objects").is_dir():
         return
     above = next((parent for parent in folder.parents if (parent / ".git").exists()), None)
     if above is not None:
         raise UsageError(
-            f"setting up {folder}: it is a folder inside of the git repository {above}", hint=f"factory init {above}"
+            f"setting up {folder}: it is a folder inside of the git repository {above}",
+            hint=f"factory init {quote(str(above))}",
         )
+    here = quote(str(folder))
     raise UsageError(
         f"setting up {folder}: it is not a git repository",
-        hint=f"git -C {folder} init && git -C {folder} add -A && git -C {folder} commit -m Begin, then the same again",
+        hint=f"git -C {here} init && git -C {here} add -A && git -C {here} commit --allow-empty -m Begin, "
+        "then the same again",
     )
 
 
@@ -131,12 +139,13 @@ def _unreadable(remote: Remote, folder: Path | None, error: ForgeRefused | GitFa
             hint="run this as the user it belongs to",
         )
     return UsageError(
-        f"setting up {folder}: git cannot read it: {error.message}", hint=f"git -C {folder} fsck shows what is wrong"
+        f"setting up {folder}: git cannot read it: {error.message}", hint=f"git -C {quote(str(folder))} fsck"
     )
 
 
 def _then_again(folder: Path | None, command: str) -> str:
-    where = f"git -C {folder} {command.removeprefix('git ')}" if folder is not None else f"{command} there"
+    here = f"git -C {quote(str(folder))} {command.removeprefix('git ')}"
+    where = here if folder is not None else f"{command} there"
     return f"{where}, then the same again"
 
 

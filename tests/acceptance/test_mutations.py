@@ -7,13 +7,17 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import tomlkit
 
+from factory.app.demo import Demo
+from factory.cli.main import main
 from factory.demo.example import ISSUES, SCRIPT
 from factory.demo.facts import Facts, PullFact, ReviewFact, StatusFact, doubts
+from factory.demo.idle import IdleTick
 from tests.acceptance.conftest import Installed, Ran
 from tests.acceptance.looking import git
 
@@ -156,6 +160,41 @@ def test_a_merge_that_git_does_not_have_is_doubted(true: tuple[Facts, Path]) -> 
     facts, repo = true
     faked = with_pull(facts, 1, merge="f" * 40)
     assert doubts(faked, repo, NUMBERS) == ("pull request #5: its merge commit is not in the default branch",)
+
+
+def test_a_merge_faked_in_memory_makes_the_command_fail(
+    true: tuple[Facts, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Everything seems to have gone well, but one merge exists only in what the forge's answers were made to say."""
+    facts, repo = true
+    said = {"faked": False}
+
+    def set_up(demo: Demo) -> Any:
+        host = SimpleNamespace(forge_url="http://127.0.0.1:1")
+        demo.deployment = SimpleNamespace(host=host)  # type: ignore[assignment]
+        return SimpleNamespace(password="", forge_url=host.forge_url, ops="founder/tally-ops")
+
+    def file_issues(demo: Demo) -> None:
+        demo.numbers = NUMBERS
+
+    def read(demo: Demo) -> tuple[Facts, Path]:
+        return (with_pull(facts, 1, merge="f" * 40) if said["faked"] else facts), repo
+
+    for name, act in {
+        "_set_up": set_up, "_file_issues": file_issues, "_watch": lambda demo, deadline: None, "_read": read,
+        "_idle": lambda demo: IdleTick(3, 0, 0, 10), "close": lambda demo, keep: None,
+        "_told": lambda demo, facts, done, seconds, idle: {"pulls": []},
+    }.items():  # fmt: skip
+        monkeypatch.setattr(Demo, name, act)
+    main(["demo", "--json", "--home", str(tmp_path / "home")])
+    assert "factory.demo/v1" in capsys.readouterr().out
+    said["faked"] = True
+    with pytest.raises(SystemExit) as ended:
+        main(["demo", "--json", "--home", str(tmp_path / "home")])
+    assert ended.value.code == 8
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "promises: pull request #5: its merge commit is not in the default branch" in err
 
 
 def test_a_merge_elsewhere_is_doubted(true: tuple[Facts, Path]) -> None:

@@ -36,6 +36,10 @@ def read_ref(repo: Path, ref: str) -> str | None:
             return str(git.lookup_reference(ref).resolve().target)
         except (KeyError, pygit2.InvalidSpecError):  # what no ref can be called is not there
             return None
+        except ValueError as error:
+            if isinstance(error, pygit2.GitError):  # which is a ValueError too
+                raise
+            return None  # longer than any name of a ref
 
 
 def list_refs(repo: Path, prefix: str = "refs/") -> dict[str, str]:

@@ -273,10 +273,22 @@ def test_commits_are_copied_between_repos_once(repo: Path, tmp_path: Path) -> No
 
 def test_tags_are_what_git_reads(repo: Path) -> None:
     one = commit(repo, None, a="1")
-    tag = objects.build_tag(repo, name="v1", target=one, message="first", tagger=Signature("Ann", "a@x", 1_700_000_000, -90))
+    ann = Signature("Ann", "a@x", 1_700_000_000, -90)
+    tag = objects.build_tag(repo, name="v1", target=one, message="first", tagger=ann)
     objects.create_ref(repo, "refs/tags/v1", tag)
     git(repo, "fsck", "--strict")
     when = git(repo, "for-each-ref", "--format=%(taggerdate:iso)", "refs/tags/v1").strip()
     assert when == "2023-11-14 20:43:20 -0130"
     assert (objects.tag_message(repo, tag), objects.tag_message(repo, one)) == ("first\n", None)
     assert objects.resolve_commit(repo, "v1") == one
+
+
+@pytest.mark.parametrize("name", ["refs/heads/", "refs/heads/..", "refs/heads/a b", "refs/heads/" + "x" * 2000, ""])
+def test_a_name_no_ref_can_have_is_not_there(repo: Path, name: str) -> None:
+    assert objects.read_ref(repo, name) is None
+
+
+def test_a_damaged_ref_is_no_missing_ref(repo: Path) -> None:
+    (repo / "refs/heads/bad").write_text("garbage\n")
+    with pytest.raises(GitFailed, match="bad"):
+        objects.read_ref(repo, "refs/heads/bad")

@@ -18,7 +18,8 @@ from factory.forge.values import BranchProtection, ForgeVersion, Label, Repo, Re
 from factory.forge.wanted import RepoWanted, Wanted
 
 TOKENS_LIMITED_TO_REPOS = 15
-"""First Forgejo whose tokens can be limited to repos. Such a token may hold no other scope than issue, repository."""
+"""First Forgejo whose tokens can be limited to repos. Such a token holds no scope but issue and repository,
+and no admin's rights."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +220,9 @@ def _repo_steps(want: RepoWanted, have: RepoObserved | None) -> Iterable[SetupSt
 
 
 def _token(login: str, scopes: tuple[str, ...], version: ForgeVersion, wanted: Wanted) -> MintToken:
-    if version.major < TOKENS_LIMITED_TO_REPOS:
+    # Limited to repos, a token loses the admin's rights it would be minted for: the sentinel could read no rule.
+    admin = any(repo.collaborators.get(login) == "admin" for repo in wanted.repos)
+    if version.major < TOKENS_LIMITED_TO_REPOS or admin:
         return MintToken(login, scopes)
     repos = tuple(repo.name for repo in wanted.repos if login in repo.collaborators or login == repo.name.owner)
     repos += tuple(repo for repo in wanted.more_repos.get(login, ()) if repo not in repos)

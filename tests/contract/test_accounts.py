@@ -187,6 +187,14 @@ LIMITED = [
     ("GET", "/repos/{public}", None, 200),
     ("POST", "/repos/{public}/labels", {"name": "new", "color": "#fff"}, 403),
     ("GET", "/user", None, 403),
+    # It carries no admin's rights, not even in the repo it is for.
+    ("GET", "/repos/{one}/branch_protections", None, 403),
+    ("POST", "/repos/{one}/branch_protections", {"rule_name": "x"}, 403),
+    ("GET", "/repos/{one}/hooks", None, 403),
+    ("PUT", "/repos/{one}/collaborators/x", {"permission": "read"}, 403),
+    ("GET", "/repos/{one}/collaborators/{dev}/permission", None, 403),
+    ("PATCH", "/repos/{one}", {"description": "x"}, 403),
+    ("GET", "/repos/{one}/collaborators", None, 200),
 ]
 
 
@@ -195,7 +203,8 @@ def test_a_limited_token_sees_its_repos_only(
     site, limited, method: str, path: str, body: dict | None, status: int
 ) -> None:
     token, repos = limited
-    assert site.call(method, path.format(**repos), body, token=token).status_code == status
+    path = path.format(**repos, dev=site.login("dev"))
+    assert site.call(method, path, body, token=token).status_code == status
 
 
 def test_a_limited_tokens_search_shows_its_repos_only(site, limited) -> None:

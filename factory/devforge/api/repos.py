@@ -215,8 +215,8 @@ def permission(call: Call) -> Answer:
     if call.actor.user is None:
         raise Unauthorized
     asked = call.params["username"]
-    admin = access.mode(call.store, call.actor, repo) >= Mode.ADMIN
-    if not admin and not call.actor.site_admin and call.who.login.lower() != asked.lower():
+    admin = access.administers(call.store, call.actor, repo) or call.actor.site_admin
+    if not admin and call.who.login.lower() != asked.lower():
         raise forbidden("Only admins can query all permissions, repo admins can query all repo permissions, "
                         "collaborators can query only their own")  # fmt: skip
     user = users.person(call.store, asked)

@@ -127,15 +127,17 @@ def need(store: Store, actor: Actor, repo: Repo, level: Mode, unit: str = "code"
         )
 
 
+def administers(store: Store, actor: Actor, repo: Repo) -> bool:
+    """Whether the actor is an admin of the repo. Never with a token limited to repos, whoever holds it."""
+    return actor.repos is None and mode(store, actor, repo) >= Mode.ADMIN
+
+
 def need_admin(store: Store, actor: Actor, repo: Repo) -> None:
     """403 unless the actor administers the repo."""
-    need(
-        store,
-        actor,
-        repo,
-        Mode.ADMIN,
-        message="user should be an owner or a collaborator with admin write of a repository",
-    )
+    message = "user should be an owner or a collaborator with admin write of a repository"
+    need(store, actor, repo, Mode.ADMIN, message=message)
+    if not administers(store, actor, repo):
+        raise forbidden(message)
 
 
 def need_site_admin(actor: Actor) -> None:

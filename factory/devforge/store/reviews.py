@@ -232,7 +232,7 @@ def dismiss(
     priors: bool = False,
 ) -> Review:  # fmt: skip
     """Dismiss or un-dismiss an approval or rejection: repo admins only, and only while the pull request is open."""
-    if access.mode(store, actor, repo) < Mode.ADMIN:
+    if not access.administers(store, actor, repo):
         raise forbidden("Must be repo admin")
     if review.state not in (APPROVED, REJECTED):
         raise forbidden("not need to dismiss this review because it's type is not Approve or change request")

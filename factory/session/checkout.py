@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from factory.git.values import Signature
 from factory.git.view import View, open_view, refresh, session_clone
 from factory.runs.spec import SessionSpec
 
+_GLOB = re.compile(r"[\\*?\[ ]")
 OBJECTS_INSIDE = "/run/factory/objects"
 """Where the view's objects are bound in the sandbox; the clone's alternates file names this path."""
 WIP = "refs/factory/wip/"
@@ -71,3 +74,13 @@ def prepare_clone(view: View, dest: Path, spec: SessionSpec, identity: Signature
         start=resumes_at(view, spec) or base,
     )
     return Checkout(view, dest, f"refs/heads/{branch}", start, base)
+
+
+def leave_out(checkout: Checkout, paths: Sequence[str]) -> None:
+    """Have git in the clone pass over these paths: what the factory mounts there is not the session's to commit.
+
+    Only before the clone is handed over: after that nothing in its ``.git`` is ours to touch.
+    """
+    rules = [f"/{_GLOB.sub(lambda found: chr(92) + found[0], path)}\n" for path in paths]
+    with (checkout.clone / ".git" / "info" / "exclude").open("a", encoding="utf-8") as file:
+        file.writelines(rules)

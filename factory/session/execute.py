@@ -125,7 +125,7 @@ def _close(going: Going, progress: Progress, cause: Cause | None) -> None:
     if progress.checkpoints is not None:
         progress.checkpoints.end(progress.box, cause, has_head=progress.head is not None)
     if progress.registered and going.ports.gateway is not None:
-        with contextlib.suppress(FactoryError):  # the gateway is away: the token's socket is of no use to anybody now
+        with contextlib.suppress(FactoryError):  # the gateway is away, and nobody holds the token any more
             going.ports.gateway.revoke(going.spec.run)
     remove_tree(going.folders.cache)
 
@@ -137,4 +137,5 @@ def _usage(going: Going, progress: Progress) -> Usage:
         return going.ports.gateway.usage(going.spec.run)
     except FactoryError:
         # Missing usage counts as the reservation (DESIGN section 10); the budget sees to that.
+        progress.registered = False  # nor will it hear that the run has ended: nobody waits for it twice
         return Usage()

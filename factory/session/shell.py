@@ -101,7 +101,7 @@ def run_shell(
 
 
 def _egress_words(proxy: EgressProxy) -> str:
-    words = f"; {proxy.failures} connections failed" if proxy.failures else ""
+    words = f"; connections that failed: {proxy.failures}" if proxy.failures else ""
     return words + (f"; no way out: {'; '.join(dict.fromkeys(proxy.refused))[:500]}" if proxy.refused else "")
 
 

@@ -18,7 +18,7 @@ from factory.sandbox.protocol import Bind
 from factory.session import environment
 from factory.session.agent import Means, asking_gateway, run_agent
 from factory.session.box import Box
-from factory.session.checkout import Checkout, prepare_clone, resumes_at
+from factory.session.checkout import Checkout, leave_out, prepare_clone, resumes_at
 from factory.session.checkpoint import Checkpoints
 from factory.session.facts import change, check_step
 from factory.session.going import Failed, Going
@@ -110,7 +110,10 @@ class Steps:
 
     def _clone(self, name: str) -> Checkout:
         going = self._going
-        return prepare_clone(self._view, going.folders.cache / f"clone-{name}", going.spec, self._identity)
+        made = prepare_clone(self._view, going.folders.cache / f"clone-{name}", going.spec, self._identity)
+        if self._binds:
+            leave_out(made, going.spec.environment.cache)
+        return made
 
     def _shell(self, step: Step) -> None:
         words = argv(step, self._going.formula, self._given())

@@ -166,6 +166,7 @@ class House:
     sandbox: Sandbox = field(default_factory=Bubblewrap)
     backend: Backend = field(default_factory=lambda: backend("native"))
     checkpoint_s: float = 60.0
+    patience_s: float = 5
 
     def __post_init__(self) -> None:
         self.home = self.root / "home"
@@ -203,7 +204,7 @@ class House:
             home=self.home,
             sandbox=self.sandbox,
             project_remote=self.remote,
-            gateway=Gateway(GatewayControl(self.model.gateway.socket, patience_s=5)),
+            gateway=Gateway(GatewayControl(self.model.gateway.socket, patience_s=self.patience_s)),
             backend=self.backend,
             tool_paths={},
             pyz=build(self.home / "cache" / "inside"),
@@ -292,7 +293,7 @@ def main(root: str, gateway: str, checkpoint_s: str, run: str) -> None:
     house = object.__new__(House)
     house.root, house.home = Path(root), Path(root) / "home"
     house.sandbox, house.backend = Bubblewrap(), backend("native")
-    house.checkpoint_s = float(checkpoint_s)
+    house.checkpoint_s, house.patience_s = float(checkpoint_s), 5
     house.remote = Remote(str(house.root / "forge" / "project.git"))
     process = object.__new__(GatewayProcess)
     process.socket = Path(gateway) / "control.sock"

@@ -97,7 +97,7 @@ def test_a_secret_is_not_quoted_in_a_review(house: House) -> None:
 
 def test_facts_come_before_the_judgement_and_reach_its_prompt(house: House) -> None:
     head = house.commit(house.base, {"key.txt": b"ghp_" + b"a1B2" * 9 + b"\n"})
-    told = "{% for check, lines in facts.items() %}{{ lines | join(' ') }}{% endfor %}"
+    told = "{% for check, lines in facts.items() %}{{ lines | join(' ') | quoted_line }}{% endfor %}"
     text = REVIEW.replace('prompt = "Judge it."', f'prompt = "{told}"')
     result = review(
         house, [{**says(answer()), "expect": "secrets: key.txt:1: looks like a GitHub token"}], head=head, text=text

@@ -54,6 +54,8 @@ class Far:
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         for connection in self.connections:
+            with contextlib.suppress(OSError):  # it has ended already
+                connection.shutdown(socket.SHUT_RDWR)
             connection.close()
 
 

@@ -33,7 +33,7 @@ from factory.runs.spec import SessionResult
 from factory.session.folders import RunFolders
 
 SHOWN_DAYS = 35
-CANCEL_S = 1.8
+CANCEL_S = 1.4
 """After this the session is ended by force, so that its tree is gone within two seconds (DESIGN section 10)."""
 FOLLOW_S = 0.2
 
@@ -163,12 +163,12 @@ def cancel_run(deployment: Deployment, text: str, by: str, *, project: str | Non
     forced = False
     for fileno in executor.filenos():
         forced = _end(folders, fileno, began) or forced
+    seconds = round(time.monotonic() - began, 2)
     _leave_result(deployment, run, folders, by)
     if is_held(folders.lock):
         raise FactoryError(
             f"cancelling {run}: something of its session still holds {folders.lock}", hint="factory doctor"
         )
-    seconds = round(time.monotonic() - began, 2)
     return {"run": run, "was_alive": was_alive, "seconds": seconds, "forced": forced}
 
 

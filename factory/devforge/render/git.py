@@ -94,6 +94,7 @@ def changed_file(store: Store, repo: Repo, change: PathChange, sha: str) -> Json
 
 def payload_commit(store: Store, repo: Repo, info: CommitInfo) -> Json:
     """A commit as branches and webhooks carry it."""
+
     def who(signature: Signature) -> Json:
         account = _account(store, signature)
         login = "" if account is None else account["login"]
@@ -172,6 +173,7 @@ def combined(store: Store, repo: Repo, sha: str, found: list[Status], viewer: Ac
 
 def rule(store: Store, found: Rule) -> Json:
     """A branch rule, its accounts and teams by name."""
+
     def logins(ids: tuple[int, ...]) -> list[str]:
         return [users.by_id(store, one).login for one in ids if store.one("SELECT 1 FROM users WHERE id = ?", one)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
 import re
 import shlex
 import threading
@@ -28,7 +29,9 @@ from tests.integration.cli.person import Person, until
 
 pytestmark = [pytest.mark.needs_bwrap, pytest.mark.xdist_group("cli-day")]
 
-STUBBORN = 'sh -c \'trap "" TERM; (trap "" TERM; sleep 4711) & sleep 4711\''
+MARK = str(10_000_000 + os.getpid())
+"""Seconds that nobody else on this machine sleeps."""
+STUBBORN = f'sh -c \'trap "" TERM; (trap "" TERM; sleep {MARK}) & sleep {MARK}\''
 SCRIPT = f"""
 schema = 1
 kind = "scripted"
@@ -111,7 +114,7 @@ def stubborn() -> list[psutil.Process]:
     """Processes of the stubborn session of this machine."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
-        if "4711" in (process.info["cmdline"] or []):
+        if MARK in (process.info["cmdline"] or []):
             found.append(process)
     return found
 

@@ -27,9 +27,7 @@ _SERVERS = ("forge", "services")
 def test_where_there_is_nothing_it_says_what_would_be_made(somebody: Somebody) -> None:
     project = somebody.project(branch="trunk", **{"requirements.txt": "requests\n", "test_hello.py": "import pytest\n"})
     (project / "new.txt").write_text("not committed\n", encoding="utf-8")
-    ran = somebody.run(
-        "init", project, "--dry-run", "--port", str(somebody.port), "--web-port", str(somebody.web)
-    )
+    ran = somebody.run("init", project, "--dry-run", "--port", str(somebody.port), "--web-port", str(somebody.web))
     lines = somebody.shown(ran.out).splitlines()
     assert lines[:4] == [
         "factory init would, on http://127.0.0.1:PORT:",

@@ -79,7 +79,8 @@ SCREENS: dict[Callable[[Somebody], Path], str] = {
     "hint:  factory init TMP/hello\n",
     spaces: "error: setting up TMP/two words/sub: it is a folder inside of the git repository TMP/two words\n"
     "hint:  factory init 'TMP/two words'\n",
-    no_name: "error: setting up TMP/проект: '' cannot be a name on the forge: nothing is left of it but dots and dashes\n"
+    no_name: "error: setting up TMP/проект: '' cannot be a name on the forge: nothing is left of it but dots and "
+    "dashes\n"
     "hint:  choose one: factory init 'TMP/проект' --name project\n",
     wiki: "error: setting up TMP/notes.wiki: 'notes.wiki' cannot be a name on the forge: names that end with .wiki are "
     "the forge's own\nhint:  choose one: factory init TMP/notes.wiki --name project\n",
@@ -128,8 +129,14 @@ def test_a_login_in_the_address_is_told_to_nobody(somebody: Somebody) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--account", "reviewer=dev-bot"), "dev-bot would be dev and reviewer\nhint:  one account may never be author "),
-        (("--account", "reviewer=Factory-Bot"), "would be factory and reviewer\nhint:  one account may never be author"),
+        (
+            ("--account", "reviewer=dev-bot"),
+            "dev-bot would be dev and reviewer\nhint:  one account may never be author ",
+        ),
+        (
+            ("--account", "reviewer=Factory-Bot"),
+            "would be factory and reviewer\nhint:  one account may never be author",
+        ),
         (("--account", "sentinel=dev-bot"), "dev-bot would be sentinel and dev\nhint:  the sentinel reads settings"),
         (("--login", "dev-bot"), "an account of the factory is listed as approver"),
     ],

@@ -27,6 +27,7 @@ from factory.plan.operations import (
     PostReview,
     PostStatus,
     PushBranch,
+    RemoveLabel,
 )
 from factory.plan.start import ACTING, PROJECT
 from factory.runs.model import Cause, RunRecord, RunState
@@ -215,7 +216,8 @@ def exceeds(result: SessionResult, formula: Formula) -> str | None:
 
 
 def _asked_labels(line: Mapping[str, object]) -> tuple[str, ...]:
-    return _strings(line.get("labels")) + _strings([line["label"]] if "label" in line else [])
+    """Every label a line names: those of an issue, or those it puts on and takes off its subject."""
+    return tuple(label for field in ("labels", "add", "remove") for label in _strings(line.get(field)))
 
 
 def _strings(value: object) -> tuple[str, ...]:
@@ -330,7 +332,11 @@ def _outbox(draft: _Draft, spec: SessionSpec, result: SessionResult) -> None:
             body = harmless(_text(line, "body", "text"))
             draft.operations.append(PostComment(spec.project, spec.account, number, body))
         elif kind == "label" and number is not None:
-            draft.operations.append(AddLabels(spec.project, spec.account, number, _asked_labels(line)))
+            if added := _strings(line.get("add")):
+                draft.operations.append(AddLabels(spec.project, spec.account, number, added))
+            draft.operations += [
+                RemoveLabel(spec.project, spec.account, number, label) for label in _strings(line.get("remove"))
+            ]
         elif kind == "issue":
             body = harmless(_text(line, "body", "text"))
             source = f"Found by run `{spec.run}`" + (f" on #{number}." if number is not None else ".")

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from factory.forge.values import CheckState, ReviewState
+from factory.formula.model import Formula
 from factory.plan.effect import Effect
 from factory.plan.operations import (
     AddLabels,
@@ -17,6 +18,7 @@ from factory.plan.operations import (
     PostReview,
     PostStatus,
     PushBranch,
+    RemoveLabel,
 )
 from factory.plan.settle import finding_digest, settle
 from factory.runs.model import Cause, RunRecord, RunState, Subject
@@ -33,11 +35,11 @@ def done(spec: SessionSpec, **changes: object) -> Effect:
     return settled(spec, b.result(spec, **changes))
 
 
-def settled(spec: SessionSpec, result: SessionResult) -> Effect:
+def settled(spec: SessionSpec, result: SessionResult, formula: Formula | None = None) -> Effect:
     facts = {"want": "w", "from": spec.head or ""}
     record = b.unfinished(spec.formula, spec.subject, run=spec.run, epoch=7, facts=facts)
     return settle(
-        spec, result, b.FORMULAS[spec.formula], record, lease=spec.subject.key, now=b.NOW,
+        spec, result, formula or b.FORMULAS[spec.formula], record, lease=spec.subject.key, now=b.NOW,
         factory_account="factory-bot", log_url="http://web.test/log",
     )  # fmt: skip
 
@@ -125,7 +127,7 @@ def test_a_failed_session_causes_nothing_but_its_record(cause: Cause) -> None:
 
 EXCEEDING = {
     "two comments": (b.spec(), {"head": NEW, "outbox": (asked("comment", body="a"), asked("comment", body="b"))}),
-    "a label": (b.spec(), {"head": NEW, "outbox": (asked("label", label="backlog"),)}),
+    "a label": (b.spec(), {"head": NEW, "outbox": (asked("label", add=["backlog"], remove=[]),)}),
     "an issue": (b.spec(), {"head": NEW, "outbox": (asked("issue", title="x", body="y"),)}),
     "a vault action": (b.spec(), {"head": NEW, "outbox": (asked("vault", action="release"),)}),
     "commits of a reviewer": (b.spec("review-pr", PULL), {"head": NEW, "steps": (b.verdict(),)}),
@@ -301,3 +303,20 @@ def test_the_end_is_never_before_the_start() -> None:
         spec, b.result(spec), b.FORMULAS["dev"], record, lease="k", now=b.NOW, factory_account="factory-bot"
     )
     assert ended(effect).finished_at == record.started_at
+
+
+def test_labels_are_put_on_and_taken_off_as_emit_writes_them() -> None:
+    spec = b.spec()
+    made = b.FORMULAS["dev"]
+    granted = replace(made, grants=replace(made.grants, labels=("a", "b")))
+    result = b.result(spec, head=NEW, commits=1, outbox=(asked("label", add=["a"], remove=["b"]),))
+    effect = settled(spec, result, granted)
+    assert AddLabels(spec.project, spec.account, 1, ("a",)) in effect.operations
+    assert RemoveLabel(spec.project, spec.account, 1, "b") in effect.operations
+
+
+def test_taking_off_a_label_that_is_not_granted_is_refused() -> None:
+    spec = b.spec()
+    result = b.result(spec, head=NEW, commits=1, outbox=(asked("label", add=[], remove=["backlog"]),))
+    effect = settled(spec, result)
+    assert not any(isinstance(op, RemoveLabel) for op in effect.operations)

@@ -128,7 +128,7 @@ class Demo:
     def _source(self) -> Path:
         """The example project as a git repo with one commit."""
         repo = self.home / "cache" / "example.git"
-        if objects_there(repo):
+        if objects.is_repo(repo):
             return repo
         repo.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         objects.init_bare(repo)
@@ -245,7 +245,7 @@ class Demo:
         """From the forge and from git, with fresh clients and a fresh copy: nothing of the run is remembered."""
         ensure_forge(self.deployment.host)
         copy = self.home / "cache" / "readback.git"
-        if not objects_there(copy):
+        if not objects.is_repo(copy):
             objects.init_bare(copy)
         with as_person(self.deployment, LOGIN) as founder:
             factory = DEFAULT_ACCOUNTS["factory"]
@@ -310,10 +310,6 @@ class Demo:
             return
         stop(self.deployment)
         shutil.rmtree(self.home, ignore_errors=True)
-
-
-def objects_there(repo: Path) -> bool:
-    return (repo / "objects").is_dir()
 
 
 def _follow(log: Path) -> Iterator[list[str]]:

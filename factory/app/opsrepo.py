@@ -31,7 +31,7 @@ def factory_signature(now: datetime | None = None) -> Signature:
 def mirror(deployment: Deployment, ops: RepoName, *, refresh: bool = False) -> Path:
     """The bare mirror of an ops repo, made when it is not there; with ``refresh`` brought up to date."""
     path = mirror_path(deployment.home, str(ops))
-    fresh = not (path / "objects").is_dir()
+    fresh = not objects.is_repo(path)
     if fresh:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         init_bare(path)

@@ -231,7 +231,7 @@ def _spent(deployment: Deployment, run: str) -> Usage:
     except FactoryError:
         for _, ops in deployment.projects():
             copy = mirror_path(deployment.home, str(ops))
-            tip = objects.read_ref(copy, REF) if (copy / "objects").is_dir() else None
+            tip = objects.read_ref(copy, REF) if objects.is_repo(copy) else None
             records = fold(entries_since(copy, None, tip, since=run_time(run).date()).entries) if tip else ()
             for record in records:
                 if record.run == run:

@@ -135,7 +135,7 @@ class Observer:
             for ref, oid in view.ops.refs.items()
             if ref in ("refs/heads/main", JOURNAL) or ref.startswith((LEASES, HOSTS))
         ]
-        if not (self.mirror / "objects").is_dir() or not all(objects.exists(self.mirror, oid) for oid in wanted):
+        if not objects.is_repo(self.mirror) or not all(objects.exists(self.mirror, oid) for oid in wanted):
             self.fetch_mirror()
         for ref in ("refs/heads/main", JOURNAL):
             oid = view.ops.refs.get(ref)

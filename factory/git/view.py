@@ -64,16 +64,16 @@ class View:
 
 def open_view(path: Path) -> View:
     """The view at ``path``, made if it is not there (whole or not at all; ``cache/`` may vanish at any time)."""
-    if not (path / "objects").is_dir():
+    if not objects.is_repo(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with hold(path.with_name(path.name + ".making")):
-            if not (path / "objects").is_dir():
+            if not objects.is_repo(path):
                 fresh = Path(tempfile.mkdtemp(prefix=".view-", dir=path.parent))
                 try:
                     objects.init_bare(fresh)
                     shutil.rmtree(fresh / "hooks", ignore_errors=True)
                     (fresh / "config").write_text(_VIEW_CONFIG, encoding="ascii")
-                    shutil.rmtree(path, ignore_errors=True)  # a torn one, without an object folder
+                    shutil.rmtree(path, ignore_errors=True)  # what a deletion left
                     fresh.rename(path)
                 finally:
                     shutil.rmtree(fresh, ignore_errors=True)

@@ -68,7 +68,7 @@ def _secrets(deployment: Deployment, project: RepoName) -> Iterator[Finding]:
     """The tip of the default branch: every session can read it, and what the model sees leaves the machine."""
     base = state_of(deployment, project).base_ref
     copy = deployment.host.cache / "doctor" / f"{project.owner}.{project.name}.git"
-    if not (copy / "objects").is_dir():
+    if not objects.is_repo(copy):
         copy.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         objects.init_bare(copy)
     ref = f"refs/heads/{base}"

@@ -29,6 +29,11 @@ def init_bare(path: Path, default_branch: str = "main") -> None:
         raise GitFailed(f"creating the repository {path}: {error}") from error
 
 
+def is_repo(path: Path) -> bool:
+    """Whether a whole bare repo stands there; what a deletion left of one, because somebody wrote to it, is none."""
+    return (path / "HEAD").is_file() and all((path / part).is_dir() for part in ("objects", "refs"))
+
+
 def read_ref(repo: Path, ref: str) -> str | None:
     """Object id a ref points to (symbolic refs resolved), None when there is no such ref."""
     with opened(repo, f"reading {ref}") as git:

@@ -18,7 +18,6 @@ from factory.backends.native import Native
 from factory.backends.protocol import Launch, LaunchRequest
 from factory.config.model import Ci
 from factory.errors import FactoryError
-from factory.git import objects
 from factory.git.transport import Remote
 from factory.runs.model import Cause, RunState
 from factory.runs.retry import RULES
@@ -438,23 +437,3 @@ def test_steps_of_other_kinds_are_refused(house: House) -> None:
     failed(house.dev(run_call(f"echo y >> app.py; {COMMIT}"), says(), text=text), Cause.GATE, "human")
 
 
-def test_objects_are_borrowed_while_the_run_goes(house: House) -> None:
-    """Nobody may prune the view between the fetch and the last read."""
-    from factory.git.view import compact, open_view
-    from factory.session.checkout import view_path
-
-    spec = house.spec()
-    house.model.script_for(spec.alias, [run_call(f"echo y >> app.py; {COMMIT}; touch /run/factory/out/up"), says()])
-    view = open_view(view_path(house.home, spec.project))
-    seen: list[bool] = []
-
-    def prune() -> None:
-        wait_until((house.folders(spec).round("implement", 0) / "out" / "up").exists)
-        seen.append(compact(view, keep=()))
-
-    thread = threading.Thread(target=prune)
-    thread.start()
-    result = house.run(spec)
-    thread.join()
-    assert (result.state, seen) == (RunState.SUCCEEDED, [False])
-    assert objects.exists(view.path, house.base)

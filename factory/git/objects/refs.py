@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +16,10 @@ from factory.errors import GitFailed, RefMoved
 from factory.git.objects.opening import opened
 from factory.git.values import ZERO, RefRow
 
-_LOCK_PATIENCE = 0.5
+_LOCK_PATIENCE = 2.0
+"""Seconds that a ref's lock may be held by others: a millisecond each, more where they wait for a processor."""
+_RACED = (os.strerror(errno.EEXIST), os.strerror(errno.ENOENT))
+"""Another writer made the lock, or pruned its empty folder, between libgit2's look and its ``open``."""
 
 
 def init_bare(path: Path, default_branch: str = "main") -> None:
@@ -133,11 +139,20 @@ def _swap(repo: Path, ref: str, new: str | None, old: str | None) -> None:
                         change.remove(ref)
                 return
             except (pygit2.GitError, OSError) as error:
-                if "lock file" not in str(error):
+                if not _lock_is_held(error):
                     raise
                 if time.monotonic() > deadline:
+                    named = re.search(r"'([^']*\.lock)'", str(error))
+                    lock = named[1] if named else f"{ref}.lock"
                     raise GitFailed(
                         f"updating {ref} in {repo.name}: locked by another process ({error})",
-                        hint=f"if no git process is running, remove {ref}.lock from the repository",
+                        hint=f"if no git process is running, remove {lock}",
                     ) from error
                 time.sleep(0.01)
+
+
+def _lock_is_held(error: Exception) -> bool:
+    """libgit2 has two words for it: it saw the lock ("failed to lock file"), or lost the race to make it ("failed to
+    create locked file"), which it also says of a folder that cannot be written: there waiting helps nobody."""
+    text = str(error)
+    return "lock file" in text or ("locked file" in text and text.endswith(_RACED))

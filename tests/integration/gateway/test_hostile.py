@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket
 import threading
 from typing import Any
@@ -144,21 +145,30 @@ def test_silent_connections_do_not_keep_others_out(
     replay: GatewayProcess, registration: Registration, enter: Any
 ) -> None:
     other = replay.control.register(grant(run="r2"))
-    held = []
-    try:
+    with contextlib.ExitStack() as stack:
+        held = []
         for _ in range(MAX_CONNECTIONS * 2):
-            sock = socket.socket(socket.AF_UNIX)
-            sock.connect(str(registration.socket))
-            sock.sendall(b"POST /v1/mess")
+            sock = stack.enter_context(socket.socket(socket.AF_UNIX))
+            sock.connect(str(registration.socket))  # waits while the backlog is full
+            sock.settimeout(30)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # thrown out before it could speak
+                sock.sendall(b"POST /v1/mess")
             held.append(sock)
+        # In the order they came: whoever is over the number is thrown out, whoever was there stays.
+        assert [_ended(sock) for sock in held[MAX_CONNECTIONS:]] == [True] * MAX_CONNECTIONS
+        assert select.select(held[:MAX_CONNECTIONS], [], [], 0)[0] == []
         with enter(other) as session:
             assert session.messages("add median").status_code == 200
         assert psutil.Process(replay.pid).num_fds() < MAX_CONNECTIONS + 40
-    finally:
-        for sock in held:
-            sock.close()
     with enter(registration) as session:
         assert session.messages("add median").status_code == 200
+
+
+def _ended(sock: socket.socket) -> bool:
+    try:
+        return sock.recv(1) == b""
+    except ConnectionResetError:
+        return True
 
 
 def test_fifty_at_once(replay: GatewayProcess, enter: Any) -> None:

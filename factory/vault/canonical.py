@@ -1,0 +1,115 @@
+"""Texts and files of the vault in the one form that counts: strict TOML in; canonical TOML, JSON and digests out.
+
+Part of the trusted part. A file that counts must be byte for byte what ``toml`` writes for what it says: then no two
+parsers can read it differently, and what a reviewer sees is all there is (vault-security.md, attacks 19 to 22).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+import unicodedata
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+MAX_BYTES = 16 * 1024
+MAX_INT = 2**53
+_LINE = re.compile(rb'|\[[a-z][a-z0-9_]*\]|[a-z][a-z0-9_]* = (?:-?[0-9]+|true|false|[0-9TZ:-]{20}|["\[].*)')
+_KINDS = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
+_BLANKS = frozenset(map(chr, (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0, *range(0x180B, 0x180E),
+                              *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))  # fmt: skip
+
+
+class Refused(Exception):
+    """The vault says no: ``code`` is a fixed word, ``words`` say it to a person."""
+
+    def __init__(self, code: str, words: str) -> None:
+        super().__init__(f"{code}: {words}")
+        self.code, self.words = code, words
+
+
+def trouble(text: str, limit: int) -> str | None:
+    """Why a text could mislead who reads it, or None: control, invisible or unassigned characters, a form that is not
+    Unicode's composed one (NFC), more than ``limit`` characters."""
+    if len(text) > limit:
+        return f"has {len(text)} characters, more than {limit}"
+    for char in text:
+        if unicodedata.category(char) in _KINDS or char in _BLANKS or (char.isspace() and char != " "):
+            return f"holds the character U+{ord(char):04X}, which a reader does not see"
+    return None if unicodedata.normalize("NFC", text) == text else "is not in Unicode's composed form (NFC)"
+
+
+def plain(text: str, limit: int = 500) -> str:
+    """The text as it may stand in a file: what ``trouble`` refuses replaced, what is too long cut."""
+    shown = unicodedata.normalize("NFC", text)
+    shown = "".join("?" if trouble(c, 1) and not unicodedata.combining(c) else c for c in shown.replace("\n", " "))
+    return shown if len(shown) <= limit else shown[: limit - 3] + "..."
+
+
+def load(data: bytes, *, strict: bool = True, limit: int = MAX_BYTES) -> dict[str, Any]:
+    """The TOML file as plain values. ``strict``: each line must have a form that ``toml`` writes, which keeps dotted
+    keys, comments and deep nesting (slow or ambiguous elsewhere) from ever reaching the parser. Raises Refused."""
+    if len(data) > limit:
+        raise Refused("too-large", f"it has {len(data)} bytes, more than {limit}")
+    if strict:
+        for number, line in enumerate(data.split(b"\n"), 1):
+            if not _LINE.fullmatch(line):
+                raise Refused("not-canonical", f"line {number} is not in the form the factory writes")
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise Refused("not-utf8", f"byte {error.start} is not UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        raise Refused("not-toml", plain(str(error), 200)) from None
+
+
+def toml(values: Mapping[str, Any]) -> bytes:
+    """Values as TOML in the one form: keys as they come, tables last. Raises TypeError for what has no such form."""
+    lines = [f"{key} = {_value(value)}" for key, value in values.items() if not isinstance(value, Mapping)]
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            lines += ["", f"[{key}]", *(f"{k} = {_value(v)}" for k, v in value.items())]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, datetime):
+        return stamp(value)
+    if isinstance(value, list | tuple) and not any(isinstance(item, list | tuple | Mapping) for item in value):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    raise TypeError(f"{type(value).__name__} has no canonical TOML form")
+
+
+def stamp(moment: datetime) -> str:
+    """A moment in UTC to the second."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def moment(value: object) -> datetime | None:
+    """A TOML moment that is in UTC and whole seconds; None for anything else."""
+    good = isinstance(value, datetime) and value.tzinfo is not None and value.utcoffset() == UTC.utcoffset(None)
+    return value.astimezone(UTC) if good and isinstance(value, datetime) and not value.microsecond else None
+
+
+def whole(value: object, low: int, high: int) -> bool:
+    """Whether it is a whole number (not a truth value) within the bounds."""
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def json_bytes(value: object) -> bytes:
+    """Canonical JSON: sorted keys, no spaces, ASCII."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+
+
+def sha256(data: bytes) -> str:
+    """Hex digest."""
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,134 @@
+"""What is handed to the trusted part: the forge's answers, the sentinel's, the runner's. Values and protocols only.
+
+Part of the trusted part. Nothing that is handed in decides: wrong answers can only make the vault refuse, or be caught
+by what it recomputes from git objects; where that cannot be (a forge that lies about reviews), signatures can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from factory.vault.action import Action, Tier
+from factory.vault.approval import Review
+from factory.vault.formulas import VaultFormula
+from factory.vault.policy import FormulaRule, Policy
+
+
+class Unclear(Exception):
+    """What is needed cannot be had now (forge, network, disk): nothing starts, and it is asked again."""
+
+
+@dataclass(frozen=True)
+class Repo:
+    """The ops repo as the forge names it now."""
+
+    forge: str
+    id: int
+    owner: str
+    name: str
+
+
+@dataclass(frozen=True)
+class PullFact:
+    """A pull request of the ops repo. ``flow`` 0: from a branch; 1: AGit."""
+
+    number: int
+    poster: int
+    base: str
+    head_sha: str
+    head_repo: int
+    flow: int
+    opened: datetime
+    merged: bool
+    contributors: frozenset[int]
+    """Account ids that pushed, wrote or committed any of its commits, as far as the forge knows them."""
+    pushed: datetime
+    """Last push to its head."""
+    moved: datetime | None
+    """Last change of its target branch, reopening or forced push; None: there was none."""
+    reviews: tuple[Review, ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the sentinel last saw of branch rules, collaborators, admins and repo settings."""
+
+    digest: str
+    generation: int
+    """Grows with each change, so that a rule taken off and put back is seen too."""
+    at: datetime
+    wrong: str = ""
+    """What is not as it must be, in words; empty: all is."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A start: what the runner is told, after STARTED is on the ledger."""
+
+    id: str
+    """The ledger's name of it: the action's id, with ``+2`` and so on for a repeated one."""
+    epoch: int
+    run: str
+    idem_key: str
+    tier: Tier
+    action: Action
+    formula: VaultFormula
+    rule: FormulaRule
+    policy: Policy
+    trust: str
+    """Commit of the ops repo whose controlled set counts: secrets are read there."""
+    probe: bool = False
+    """Only ask whether it was done already; have no effect."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. ``done`` and ``clean`` are only said when known; a probe says ``applied`` or not."""
+
+    state: str
+    """``done``; ``clean`` (failed, surely nothing was changed); ``unclear``; of a probe ``applied`` or ``absent``."""
+    words: str = ""
+    result: Mapping[str, str] = field(default_factory=dict)
+    """Typed fields, redacted and capped by the runner."""
+    log_sha256: str = ""
+
+
+class Forge(Protocol):
+    """Reads with the dispatcher's token. All raise Unclear."""
+
+    def repo(self) -> Repo: ...
+    def pulls(self, head: str, numbers: tuple[int, ...]) -> tuple[PullFact, ...]:
+        """The pull requests with these numbers (of ``refs/pull/N/head`` refs at ``head``) as they are now."""
+
+    def now(self) -> datetime:
+        """The forge's clock."""
+
+    def humans(self, ids: frozenset[int]) -> frozenset[int]:
+        """Those of the accounts that exist, are active, and may still write in the ops repo."""
+
+
+class Sentinel(Protocol):
+    def settings(self) -> Settings:
+        """What it last saw. Raises Unclear when that is too old."""
+
+
+class Runner(Protocol):
+    """Starts runs, each in a thread and a sandbox of its own; never decides."""
+
+    def start(self, order: Order) -> None: ...
+    def finished(self) -> tuple[tuple[Order, Outcome], ...]:
+        """Those that ended since the last call."""
+
+    def dead(self, by: str, run: str, *, kill: bool = False) -> bool:
+        """Whether the run, and who started it, are proved dead on this host; ``kill``: end them first."""
+
+
+class Keys(Protocol):
+    def signers(self, statement: bytes, action: str) -> frozenset[int]:
+        """Admins whose signature over this approval statement is there and good."""
+
+    def sign(self, data: bytes) -> str:
+        """The host key's signature over a batch of entries; empty without a key."""

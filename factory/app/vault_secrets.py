@@ -1,0 +1,165 @@
+"""The vault's secrets from the command line: what is there and who can read it; changes as pull requests to approve."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from factory.app.choosing import founder_of, project_of
+from factory.app.deployment import Deployment
+from factory.app.editing import MAIN, share
+from factory.app.opsrepo import mirror
+from factory.errors import UsageError
+from factory.forge.values import RepoName
+from factory.git import objects
+from factory.vault import policy
+from factory.vault.canonical import Refused
+from factory.vault.keys import agekey
+from factory.vault.keys.changing import Change, Place, put, reseal, take_away
+from factory.vault.keys.errors import KeyMissing
+from factory.vault.keys.shelf import Kept, Shelf, look
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """The secrets of one project's ops repo, as they stand on ``main`` now."""
+
+    deployment: Deployment
+    project: RepoName
+    ops: RepoName
+    place: Place
+    wanted: Mapping[str, tuple[str, ...]]
+    """Secret -> formulas that the policy gives it to."""
+    policy_trouble: str = ""
+
+    @property
+    def shelf(self) -> Shelf:
+        return self.place.shelf
+
+
+def open_secrets(deployment: Deployment, *, project: str | None = None) -> Secrets:
+    """Raises UsageError (which project?), ForgeError."""
+    repo, ops = project_of(deployment, project)
+    copy = mirror(deployment, ops, refresh=True)
+    commit = objects.read_ref(copy, MAIN)
+    if commit is None:
+        raise UsageError(f"reading the secrets of {ops}: it has no branch main", hint="factory doctor")
+    shelf = look(deployment.state, copy, commit)
+    wanted, trouble = _wanted(objects.read_file(copy, commit, policy.PATH, policy.MAX_POLICY + 1))
+    return Secrets(deployment, repo, ops, Place(deployment.state, deployment.host.host, copy, shelf), wanted, trouble)
+
+
+def _wanted(text: bytes | None) -> tuple[dict[str, tuple[str, ...]], str]:
+    if text is None:
+        return {}, f"there is no {policy.PATH}"
+    try:
+        rules = policy.read(text).formulas
+    except Refused as refused:
+        return {}, f"{policy.PATH}: {refused.words}"
+    names = {name for rule in rules.values() for name in rule.secrets}
+    return {name: tuple(sorted(key for key, rule in rules.items() if name in rule.secrets)) for name in names}, ""
+
+
+def listed(secrets: Secrets) -> dict[str, Any]:
+    """Every secret that is there or that the policy names: who can read it, what may have it, what is wrong."""
+    names = sorted({kept.name for kept in secrets.shelf.secrets} | set(secrets.wanted))
+    recipients = secrets.shelf.recipients
+    return {
+        "project": str(secrets.project),
+        "ops": str(secrets.ops),
+        "commit": secrets.shelf.commit,
+        "host": secrets.place.host,
+        "host_keys": _own_keys(secrets),
+        "dispatchers": dict(recipients.dispatchers),
+        "recovery": dict(recipients.recovery),
+        "trouble": "; ".join(part for part in (secrets.shelf.trouble, secrets.policy_trouble) if part),
+        "secrets": [_row(secrets, name) for name in names],
+    }
+
+
+def _own_keys(secrets: Secrets) -> list[str]:
+    try:
+        return list(agekey.public(secrets.place.state))
+    except KeyMissing:
+        return []
+
+
+def _row(secrets: Secrets, name: str) -> dict[str, Any]:
+    kept = secrets.shelf.find(name) or Kept(name, None, "the policy names it, but it is not there", "secret-missing")
+    recipients, label = secrets.shelf.recipients, kept.label
+    wanted = secrets.wanted.get(name, ())
+    keys = label.keys if label is not None else ()
+    allowed = label.formulas if label is not None else ()
+    missing = sorted(set(recipients.keys) - set(keys)) if label is not None else []
+    return {
+        "name": name,
+        "version": label.version if label is not None else None,
+        "formulas": list(allowed),
+        "policy": list(wanted),
+        "not_for": sorted(set(wanted) - set(allowed)) if label is not None else [],
+        "readers": [recipients.holder(key) for key in keys],
+        "cannot_read": [recipients.holder(key) for key in missing],
+        "readable_here": not kept.trouble,
+        "code": kept.code,
+        "trouble": kept.trouble,
+        "doubt": kept.doubt,
+        "used": bool(wanted),
+    }
+
+
+def set_secret(secrets: Secrets, name: str, value: bytes, formulas: Collection[str]) -> dict[str, Any]:
+    """Propose a value; without ``formulas`` for those that the policy, or else its label, names."""
+    kept = secrets.shelf.find(name)
+    known = kept.label.formulas if kept is not None and kept.label is not None else ()
+    return _proposed(secrets, put(secrets.place, name, value, formulas or secrets.wanted.get(name) or known))
+
+
+def rotate_secret(secrets: Secrets, name: str, value: bytes) -> dict[str, Any]:
+    """Propose another value for a secret that is there, for the same formulas. Raises UsageError when it is not."""
+    kept = secrets.shelf.find(name)
+    if kept is None or kept.label is None:
+        raise UsageError(f"rotating the secret {name[:64]}: there is none with a label", hint="factory secret list")
+    return _proposed(secrets, put(secrets.place, name, value, kept.label.formulas))
+
+
+def reseal_secrets(secrets: Secrets, *, add: Mapping[str, str], drop: Collection[str], new_key: bool) -> dict[str, Any]:
+    """Propose all secrets again, to other keys."""
+    return _proposed(secrets, reseal(secrets.place, add=add, drop=drop, new_key=new_key))
+
+
+def remove_secret(secrets: Secrets, name: str) -> dict[str, Any]:
+    """Propose to keep a secret no more."""
+    return _proposed(secrets, take_away(secrets.place, name, secrets.wanted.get(name, ())))
+
+
+def drop_old_keys(secrets: Secrets) -> dict[str, Any]:
+    """Forget keys of this host that nothing on ``main`` is encrypted to any more; not while a secret has no label."""
+    blind = [kept.name for kept in secrets.shelf.secrets if kept.label is None]
+    if blind:
+        raise UsageError(f"dropping old keys: nobody knows which key {blind[0]} needs", hint="factory secret list")
+    needed = {key for kept in secrets.shelf.secrets if kept.label is not None for key in kept.label.keys}
+    return {"project": str(secrets.project), "dropped": list(agekey.keep(secrets.place.state, sorted(needed)))}
+
+
+def _proposed(secrets: Secrets, change: Change) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "project": str(secrets.project),
+        "ops": str(secrets.ops),
+        "route": "none",
+        "number": None,
+        "url": None,
+        "secrets": [
+            {"name": label.name, "version": label.version, "formulas": list(label.formulas),
+             "readers": [change.recipients.holder(key) for key in label.keys]}
+            for label in change.secrets
+        ],
+        "notes": list(change.notes),
+    }  # fmt: skip
+    if not change.edits:
+        return facts
+    login = founder_of(secrets.deployment, secrets.project)
+    return facts | share(
+        secrets.deployment, secrets.ops, list(change.edits), change.title, login, slug=change.slug, body=change.body,
+        replaces=True,
+    )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,7 +24,7 @@ def formula() -> None:
 def list_formulas(as_json: bool) -> None:
     """All formulas in force, and where each comes from."""
     catalog = _in_force()
-    facts = [
+    facts: list[dict[str, Any]] = [
         {
             "name": f.name,
             "role": f.role,
@@ -33,6 +33,7 @@ def list_formulas(as_json: bool) -> None:
             "steps": [s.id for s in f.steps],
             "digest": f.digest,
             "description": f.description,
+            "vault": None if f.vault is None else {"class": f.vault.effect_class, "floor": f.vault.floor},
         }
         for f in catalog.formulas.values()
     ]

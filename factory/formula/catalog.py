@@ -58,10 +58,14 @@ def load_formulas(
     for file in files:
         noted += [file.note] if file.note else []
         try:
-            formulas[file.name] = load_formula(file.text, file.path, origin=file.origin, roles=roles, checks=checks)
+            formula = load_formula(file.text, file.path, origin=file.origin, roles=roles, checks=checks)
+            if file.note is not None and formula.vault is not None:
+                # Written against another version of the packaged file: what leaves the factory is not guessed at.
+                raise ConfigInvalid(f"reading {file.path}: it does not fit the packaged file", (file.note,))
+            formulas[file.name] = formula
         except ConfigInvalid as error:
             broken[file.name] = error.problems
-            noted += error.problems
+            noted += [problem for problem in error.problems if problem != file.note]
             if previous is not None and file.name in previous:
                 formulas[file.name] = previous[file.name]
     return Catalog(formulas, {file.name: file for file in files}, tuple(noted), broken)

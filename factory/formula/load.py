@@ -10,7 +10,7 @@ from factory.config.model import RoleDefinition
 from factory.config.shape import Findings, meant, refused, shaped, table, tables, texts
 from factory.config.source import Document, read
 from factory.errors import Problem
-from factory.formula import graph
+from factory.formula import graph, vault
 from factory.formula.model import (
     Allowance,
     Context,
@@ -26,7 +26,7 @@ from factory.formula.schemas import SCHEMAS
 from factory.formula.shape import FormulaShape, GrantsShape, StepShape
 from factory.formula.template import Scope, examine
 
-DUTIES: Mapping[str, frozenset[str]] = {"ci": frozenset({"statuses"})}
+DUTIES: Mapping[str, frozenset[str]] = {"ci": frozenset({"statuses"}), vault.ROLE: frozenset()}
 """What formulas run for without a role definition of its own: no agent is hired for it; and what it may be granted."""
 _OF_KIND: Mapping[str, tuple[str, frozenset[str]]] = {
     # kind: (key it must have, keys it may have)
@@ -55,6 +55,8 @@ def load_formula(
     """
     document = read(text, path)
     shape, problems = shaped(document, FormulaShape, lambda d: _judged(d, roles, checks))
+    if shape is not None and shape.vault is not None and len(text) > vault.MAX_BYTES:
+        shape, problems = None, [Problem(path, 1, f"a formula of the vault has at most {vault.MAX_BYTES:,} bytes")]
     if shape is None:
         raise refused(path, problems)
     return _valid(shape, origin, hashlib.sha256(text).hexdigest())
@@ -78,6 +80,13 @@ def _judged(
                 )
                 found.add(("inputs", key), message, 'write type = "enum" and choices = ["...", "..."]')
     _judge_grants(found, data, roles)
+    if isinstance(data.get("vault"), dict):
+        vault.judge(found, data)
+    else:
+        if data.get("role") == vault.ROLE:
+            found.add(("role",), f'the duty "{vault.ROLE}" only runs formulas with [vault]', "add [vault]")
+        if data.get("steps") in (None, []):
+            found.add(("steps",), f"steps is {'empty' if 'steps' in data else 'missing'}", "at least one [[steps]]")
     _judge_steps(found, data, checks)
     return found.problems
 
@@ -242,6 +251,7 @@ def _valid(shape: FormulaShape, origin: str, digest: str) -> Formula:
             comments=Allowance(grants.comments.max) if grants.comments else None,
             vault=tuple(grants.vault),
         ),
+        vault=None if shape.vault is None else vault.value(shape.vault),
         origin=origin,
         digest=digest,
     )

@@ -108,6 +108,28 @@ class Step:
 
 
 @dataclass(frozen=True)
+class VaultParam:
+    """A typed parameter of a vault action."""
+
+    name: str
+    type: str
+    required: bool = True
+    choices: tuple[str, ...] = ()
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Vault:
+    """``[vault]`` as people and pages show it; what decides is the trusted part's own reading of the file."""
+
+    effect_class: str
+    floor: str
+    params: tuple[VaultParam, ...] = ()
+    effects: tuple[str, ...] = ()
+    undo: str = "irreversible"
+
+
+@dataclass(frozen=True)
 class Formula:
     """A workflow as it was loaded and found valid."""
 
@@ -120,6 +142,8 @@ class Formula:
     context: Context = Context()
     limits: Limits = Limits()
     grants: Grants = Grants()
+    vault: Vault | None = None
+    """A formula of the vault: requested as an action, never run as a session."""
     origin: str = "packaged"
     """``packaged``, ``ops`` or ``ops (shadows packaged)``."""
     digest: str = ""

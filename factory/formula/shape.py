@@ -9,6 +9,7 @@ from pydantic import Field
 from factory.config.factory import Name, Place
 from factory.config.role import Digest
 from factory.config.shape import Shape
+from factory.formula.vault import VaultShape
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Text = Annotated[str, Field(min_length=1, max_length=100_000, pattern=r"^[^\x00]*$")]
@@ -139,5 +140,6 @@ class FormulaShape(Shape):
     context: ContextShape = ContextShape()
     limits: LimitsShape = LimitsShape()
     grants: GrantsShape = GrantsShape()
-    steps: Annotated[list[StepShape], Field(min_length=1, max_length=100)]
-    """at least one [[steps]]"""
+    vault: VaultShape | None = None
+    steps: Annotated[list[StepShape], Field(max_length=100)] = Field(default_factory=list)
+    """at least one [[steps]]; a formula of the vault may have only effects"""

@@ -146,27 +146,34 @@ def read(data: bytes) -> VaultFormula:
         if len(data) > MAX_FORMULA:
             raise ValueError("it is too large")
         vault: Mapping[str, Any] = values["vault"]
-        if unknown := (set(values) - _KEYS) | (set(vault) - _VAULT):
+        if unknown := (set(values) - _KEYS) | (set(vault) - _VAULT) | (set(values.get("limits", {})) - {"minutes"}):
             raise ValueError(f"unknown keys {', '.join(sorted(unknown))}")
-        floor = Tier.of(vault.get("floor", "low"))
-        secrets, lane = tuple(vault.get("secrets", ())), tuple(vault.get("lane", ()))
+        floor, steps = Tier.of(vault.get("floor", "low")), values.get("steps", [])
+        if not isinstance(steps, list) or not all(set(step) == _STEP and step["kind"] == "shell" for step in steps):
+            raise ValueError("a step is id, kind = shell and argv")
         formula = VaultFormula(
             name=values["name"], version=values["version"], digest=sha256(data), description=values["description"],
             effect_class=vault.get("class", "D"), floor=Tier.HIGH if floor is None else floor,
             params={name: _param(name, param) for name, param in vault.get("params", {}).items()},
-            secrets=secrets, hosts=tuple(h for text in vault.get("hosts", ()) for h in host(text)), lane=lane,
-            unique=vault.get("unique", False), admins=vault.get("admins", 1), undo=vault.get("undo", "irreversible"),
-            effects=tuple(vault.get("effects", ())), minutes=values.get("limits", {}).get("minutes", 10),
-            steps=tuple(tuple(step["argv"]) for step in values.get("steps", ())),
+            secrets=_texts(vault.get("secrets", []), re.compile(f"{POLICY}|{SECRET.pattern}")),
+            hosts=tuple(h for text in _texts(vault.get("hosts", [])) for h in host(text)),
+            lane=_texts(vault.get("lane", [])), unique=vault.get("unique", False), admins=vault.get("admins", 1),
+            undo=vault.get("undo", "irreversible"), effects=_texts(vault.get("effects", []), KEY),
+            minutes=values.get("limits", {}).get("minutes", 10),
+            steps=tuple(_texts(step["argv"], _WORD) for step in steps),
         )  # fmt: skip
+        ids, names = [step["id"] for step in steps], re.compile(r"[a-z](?:[a-z0-9-]{0,38}[a-z0-9])?")
         good = {
-            "name": re.fullmatch(r"[a-z][a-z0-9-]{0,39}", formula.name), "version": whole(formula.version, 1, 999_999),
-            "class": formula.effect_class in ("A", "B", "C", "D"), "floor": floor, "undo": type(formula.undo) is str,
-            "secrets": all(isinstance(name, str) and (name == POLICY or SECRET.fullmatch(name)) for name in secrets),
-            "lane": set(lane) <= set(formula.params), "unique": isinstance(formula.unique, bool),
+            "schema": whole(values["schema"], 1, 1), "role": values["role"] == "vault",
+            "name": _good(formula.name, names), "version": whole(formula.version, 1, 999_999),
+            "description": _good(formula.description, _ANY, 600), "undo": _good(formula.undo, _ANY, 300),
+            "overrides": _good(values.get("overrides", "0" * 64), re.compile(r"[0-9a-f]{64}")),
+            "class": formula.effect_class in ("A", "B", "C", "D"), "floor": floor,
+            "lane": set(formula.lane) <= set(formula.params), "unique": isinstance(formula.unique, bool),
             "admins": whole(formula.admins, 1, 5), "limits.minutes": whole(formula.minutes, 1, 24 * 60),
-            "effects": all(isinstance(e, str) and KEY.fullmatch(e) for e in formula.effects),
-            "steps": all(argv and all(isinstance(word, str) for word in argv) for argv in formula.steps),
+            "steps": len(set(ids)) == len(ids) <= 100 and all(map(len, formula.steps)),
+            "steps.id": all(_good(step, re.compile(r"[a-z][a-z0-9_-]{0,39}")) for step in ids),
+            "steps or effects": formula.steps or formula.effects,
         }  # fmt: skip
         if bad := [key for key, fine in good.items() if not fine]:
             raise ValueError(f"{', '.join(bad)} not valid")
@@ -176,13 +183,30 @@ def read(data: bytes) -> VaultFormula:
 
 
 def _param(name: str, values: Mapping[str, Any]) -> Param:
-    param = Param(name, values["type"], values.get("required", True), tuple(values.get("choices", ())),
+    param = Param(name, values["type"], values.get("required", True), _texts(values.get("choices", []), _CHOICE),
                   values.get("max", {"int": MAX_INT, "texts": 32}.get(values["type"], 500)))  # fmt: skip
-    known = set(values) <= {"type", "required", "choices", "max", "description"}
-    if not known or not KEY.fullmatch(name) or param.type not in TYPES or not whole(param.limit, 1, MAX_INT):
+    good = set(values) <= {"type", "required", "choices", "max", "description"} and KEY.fullmatch(name) is not None \
+        and param.type in TYPES and whole(param.limit, 1, MAX_INT) and isinstance(param.required, bool) \
+        and (param.type == "enum") == bool(param.choices) and len(param.choices) <= 64 \
+        and _good(values.get("description", "-"), re.compile(r"(?s).{0,300}"))  # fmt: skip
+    if not good:
         raise ValueError(f"params.{name} is not valid")
     return param
 
 
+def _good(value: object, pattern: re.Pattern[str], limit: int = 1000) -> bool:
+    return isinstance(value, str) and len(value) <= limit and pattern.fullmatch(value) is not None
+
+
+def _texts(value: object, pattern: re.Pattern[str] | None = None) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(_good(item, pattern or _ANY, 100_000) for item in value):
+        raise ValueError(f"{str(value)[:80]} is not a list of what may stand there")
+    return tuple(value)
+
+
 _KEYS = frozenset({"schema", "name", "version", "role", "description", "overrides", "vault", "limits", "steps"})
 _VAULT = frozenset({"class", "floor", "params", "secrets", "hosts", "lane", "unique", "admins", "undo", "effects"})
+_STEP = frozenset({"id", "kind", "argv"})
+_ANY, _CHOICE = re.compile(r"(?s).+"), re.compile(r"(?s).{1,100}")
+_WORD = re.compile(r"(?s)(?!.*\{[{%])[^\0]+")
+"""Of an argument list: never a template, for nothing is ever put into one."""

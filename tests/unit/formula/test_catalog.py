@@ -78,3 +78,16 @@ def test_an_unknown_name_says_where_it_was_looked_for() -> None:
     with pytest.raises(UsageError, match="ops repo, then among the packaged") as caught:
         load_formulas({}).get("reveiw-pr")
     assert 'did you mean "review-pr"' in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("digest", ["0" * 64, None])
+def test_an_override_of_a_vault_formula_that_fits_no_installed_one_is_refused(digest: str | None) -> None:
+    shipped = packaged("formulas")["release"]
+    good = f'overrides = "{hashlib.sha256(shipped).hexdigest()}"\n'.encode() + shipped.replace(b"= 20", b"= 5", 1)
+    assert load_formulas({"formulas/release.toml": good}).get("release").limits.minutes == 5
+    said = b"" if digest is None else f'overrides = "{digest}"\n'.encode()
+    catalog = load_formulas({"formulas/release.toml": said + shipped})
+    assert "release" not in catalog.formulas
+    assert len(catalog.problems) == 1
+    with pytest.raises(ConfigInvalid):
+        catalog.get("release")

@@ -13,6 +13,7 @@ from factory.config.role import load_roles
 from factory.formula.catalog import load_formulas
 from factory.formula.check import check_deployment
 from factory.formula.editors import documents
+from factory.formula.load import DUTIES
 from factory.formula.model import Formula, InputType, StepKind
 from factory.formula.render import inputs_of, render, render_argv
 from factory.formula.schemas import parse_answer
@@ -113,7 +114,11 @@ def test_ci_runs_exactly_the_configured_command() -> None:
 def test_nothing_may_merge_or_act_beyond_its_role() -> None:
     roles = load_roles({}).known
     for formula in CATALOG.formulas.values():
-        assert formula.name in roles[formula.role].formulas if formula.role != "ci" else True
+        if formula.role in DUTIES:
+            assert (formula.vault is not None) == (formula.role == "vault")
+            assert not any(formula.name in role.formulas for role in roles.values())
+        else:
+            assert formula.name in roles[formula.role].formulas
         assert not formula.grants.vault
 
 

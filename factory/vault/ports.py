@@ -59,7 +59,10 @@ class Settings:
     digest: str
     generation: int
     """Grows with each change, so that a rule taken off and put back is seen too."""
+    since: datetime
+    """Since when it has been watched without a gap and without a change."""
     at: datetime
+    """When it last looked."""
     wrong: str = ""
     """What is not as it must be, in words; empty: all is."""
 
@@ -99,9 +102,13 @@ class Outcome:
 class Forge(Protocol):
     """Reads with the dispatcher's token. All raise Unclear."""
 
+    def refs(self, *prefixes: str) -> Mapping[str, str]:
+        """Full names that begin so -> object ids, as they are now; one request, no process."""
+
     def repo(self) -> Repo: ...
-    def pulls(self, head: str, numbers: tuple[int, ...]) -> tuple[PullFact, ...]:
-        """The pull requests with these numbers (of ``refs/pull/N/head`` refs at ``head``) as they are now."""
+
+    def pulls(self, numbers: tuple[int, ...]) -> tuple[PullFact, ...]:
+        """These pull requests as they are now."""
 
     def now(self) -> datetime:
         """The forge's clock."""
@@ -111,14 +118,17 @@ class Forge(Protocol):
 
 
 class Sentinel(Protocol):
+    """Watches how the ops repo is set, from a process of its own."""
+
     def settings(self) -> Settings:
-        """What it last saw. Raises Unclear when that is too old."""
+        """What it sees now. Raises Unclear when it does not answer, or last looked too long ago."""
 
 
 class Runner(Protocol):
     """Starts runs, each in a thread and a sandbox of its own; never decides."""
 
     def start(self, order: Order) -> None: ...
+
     def finished(self) -> tuple[tuple[Order, Outcome], ...]:
         """Those that ended since the last call."""
 
@@ -127,6 +137,8 @@ class Runner(Protocol):
 
 
 class Keys(Protocol):
+    """Signatures: people's over what they approve, this host's over what it writes."""
+
     def signers(self, statement: bytes, action: str) -> frozenset[int]:
         """Admins whose signature over this approval statement is there and good."""
 

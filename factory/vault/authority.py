@@ -1,0 +1,92 @@
+"""Which version of the controlled set counts: the policy, secrets, formulas and people, as GENESIS and TRUST say.
+
+Part of the trusted part. What stands on ``main`` is not enough, and neither is that a change was approved: it must have
+been approved by those listed in the version before it, and it must be all that differs from that version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from factory.git.hardened import Commit, Git
+from factory.vault.approval import Bench, judge
+from factory.vault.canonical import Refused, sha256
+from factory.vault.ledger import Entry, Ledger
+from factory.vault.policy import MAX_POLICY, PATH, Policy, read
+from factory.vault.ports import PullFact
+
+CONTROLLED = ("factory.toml", "vault/policy.toml", "vault/secrets", "formulas", "agents", "generators")
+_FOR_ADMINS = (b"vault/policy.toml", b"vault/secrets/", b"factory.toml")
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A version in force: its commit on ``main`` and its policy."""
+
+    commit: str
+    policy: Policy
+    seq: int
+
+
+def in_force(ledger: Ledger, git: Git, before: str = "") -> Authority:
+    """The newest version; with ``before``, the newest that this commit contains. Raises Refused ``no-policy``."""
+    for entry in reversed(ledger.trust):
+        commit = str(entry.evidence["commit"])
+        if not before or git.is_ancestor(commit, before):
+            return Authority(commit, _policy(git, commit, entry, ledger), entry.seq)
+    raise Refused("no-policy", "no version of the policy is in force: the ledger has no GENESIS for this branch")
+
+
+def _policy(git: Git, commit: str, entry: Entry, ledger: Ledger) -> Policy:
+    data = git.read([f"{commit}:{PATH}"], MAX_POLICY)[0]
+    if data is None or sha256(data) != entry.evidence["policy_digest"]:
+        raise Refused("no-policy", f"{PATH} is missing at {commit[:12]}, or is not what the ledger says of it")
+    return read(data, bots(ledger))
+
+
+def bots(ledger: Ledger) -> frozenset[int]:
+    """The factory's own accounts; they never approve."""
+    return frozenset(ledger.genesis.evidence["bots"] if ledger.genesis else ())
+
+
+def controlled(git: Git, commit: str) -> str:
+    """Digest of the controlled set at a commit."""
+    return sha256(git.run("ls-tree", "-r", "-z", "--full-tree", commit, "--", *CONTROLLED))
+
+
+def changes(ledger: Ledger, git: Git, tip: str) -> list[Commit]:
+    """First-parent commits of ``main`` since the version in force that touch the controlled set, oldest first."""
+    return git.history(tip, str(ledger.trust[-1].evidence["commit"]), *CONTROLLED)
+
+
+def trust(commit: Commit, pulls: Sequence[PullFact], ledger: Ledger, git: Git, repo: int) -> dict[str, object]:
+    """Evidence of a TRUST for this commit. Raises Refused with why the version before it stays in force."""
+    now = in_force(ledger, git)
+    if len(commit.parents) != 2 or git.merged_tree(*commit.parents) != git.text("rev-parse", f"{commit.oid}^{{tree}}"):
+        raise Refused("unexplained", "it is no merge of a pull request, or holds more than merging gives")
+    if controlled(git, commit.parents[0]) != controlled(git, now.commit):
+        raise Refused("tainted-base", "what it was merged into differs from the version in force already")
+    mine = [
+        p for p in pulls if p.base == "main" and p.head_sha == commit.parents[1] and p.head_repo == repo and not p.flow
+    ]
+    if len(mine) != 1:
+        raise Refused("no-pull-request", "no single pull request of this repo has that head")
+    pull = mine[0]
+    listed = now.policy.admins
+    if not any(change.path.startswith(_FOR_ADMINS) for change in commit.changes):
+        listed |= now.policy.approvers
+    # Who pushed it may approve it: a person's own change is proposed by the factory (DESIGN section 6).
+    bench = Bench(listed, frozenset({pull.poster}) | bots(ledger), now.policy.admins | now.policy.approvers)
+    times = [moment for moment in (pull.pushed, pull.moved, ledger.restored) if moment is not None]
+    verdict = judge(pull.reviews, pull.head_sha, max(times), bench)
+    if verdict.code:
+        raise Refused(verdict.code, verdict.words)
+    data = git.read([f"{commit.oid}:{PATH}"], MAX_POLICY)[0]
+    if data is None:
+        raise Refused("no-policy", f"it removes {PATH}")
+    policy = read(data, bots(ledger))
+    if policy.digest != now.policy.digest and policy.version <= now.policy.version:
+        raise Refused("policy-rollback", f"policy version {policy.version} does not follow {now.policy.version}")
+    return {"commit": commit.oid, "policy_digest": policy.digest, "policy_version": policy.version,
+            "controlled": controlled(git, commit.oid), "pull": pull.number, "approvers": verdict.people}  # fmt: skip

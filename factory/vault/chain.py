@@ -1,0 +1,131 @@
+"""The ledger in git: read from the first commit on, extended by compare-and-swap and in no other way.
+
+Part of the trusted part. A push that is cut off says nothing; what decides is what stands on the branch afterwards
+(vault-security.md, 3.4). What was once seen there must stay there: the high-water mark on this host remembers it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from factory.git.hardened import Git, GitTrouble
+from factory.vault.canonical import Refused, json_bytes, sha256
+from factory.vault.ledger import Entry, Ledger, read
+from factory.vault.ports import Unclear
+
+BRANCH = "ledger"
+TRIES = 8
+Also = Callable[[Ledger, Entry], str]
+
+
+class Chain:
+    """The ledger of one ops repo, as this host knows it. ``hook`` is told each step by name, for tests of crashes."""
+
+    def __init__(self, git: Git, mark: Path, sign: Callable[[bytes], str], hook: Callable[[str], None]) -> None:
+        self.git, self._mark, self._sign, self._hook = git, mark, sign, hook
+        self.ledger = Ledger()
+
+    def sync(self, *, accept: bool = False) -> Ledger:
+        """Read what is new. Raises Unclear (not to be had now), Refused ``ledger-gone`` or ``bad-entry``: the branch
+        lost what this host saw on it, or holds what may not be there. ``accept``: a person said that it counts now."""
+        try:
+            self.git.fetch(BRANCH)
+            tip = self.git.text("rev-parse", "--verify", f"refs/heads/{BRANCH}")
+        except GitTrouble as error:
+            raise Unclear(f"reading the ledger: {error}") from None
+        known = {} if accept else self._known()
+        if tip != self.ledger.tip:
+            for old in {self.ledger.tip, str(known.get("tip", ""))} - {""}:
+                if not self.git.is_ancestor(old, tip):
+                    raise Refused("ledger-gone", f"what was seen at {old[:12]} is not on the ledger any more")
+            self._take(tip)
+        root = known.get("root", self.ledger.root)
+        if root != self.ledger.root or self.ledger.count < int(known.get("count", 0)):
+            raise Refused("ledger-gone", f"the ledger begins with {self.ledger.root[:12]}, not with {str(root)[:12]}")
+        self._remember()
+        return self.ledger
+
+    def _take(self, tip: str) -> None:
+        commits = self.git.history(tip, self.ledger.tip)
+        for commit in commits:
+            straight = len(commit.parents) == (1 if self.ledger.tip or commit is not commits[0] else 0)
+            if not straight or [(c.status, c.mode) for c in commit.changes] != [("A", "100644")]:
+                raise Refused("bad-entry", f"commit {commit.oid[:12]} of the ledger does not add one file")
+        blobs = self.git.read((c.changes[0].blob for c in commits), 64 * 1024)
+        for commit, data in zip(commits, blobs, strict=True):
+            self.ledger.apply(read(commit.changes[0].path.decode("ascii", "replace"), data or b""), commit.oid)
+
+    def _known(self) -> dict[str, Any]:
+        try:
+            found = json.loads(self._mark.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise Refused("ledger-gone", f"the high-water mark {self._mark} cannot be read: {error}") from None
+        return dict(found)
+
+    def _remember(self) -> None:
+        data = json_bytes({"root": self.ledger.root, "tip": self.ledger.tip, "count": self.ledger.count})
+        if self._mark.exists() and self._mark.read_bytes() == data:
+            return
+        draft = self._mark.with_suffix(f".{os.getpid()}")
+        with draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self._mark)
+
+    def append(self, entries: Sequence[Entry], also: Also = lambda *_: "") -> tuple[Entry, ...]:
+        """Those of the entries that are on the ledger now because of this call, all in one push. Left out is what may
+        not follow on the tip it would stand on, by the ledger's own rules or for the reason that ``also`` gives. Raises
+        as ``sync``; Unclear also when the server never says yes."""
+        tries: list[tuple[str, list[Entry]]] = []
+        for turn in range(TRIES):
+            drafts = self._drafts(entries, also)
+            if not drafts:
+                return ()
+            commits, yes = [], False
+            try:
+                files = [(entry.path, entry.write()) for entry in drafts]
+                batch = json_bytes([self.ledger.root, self.ledger.tip, [sha256(data) for _, data in files]])
+                commits = self.git.append(self.ledger.tip, files, self._sign(batch))
+                self._hook("push")
+                yes = self.git.push(commits[-1], BRANCH)
+            except (GitTrouble, OSError):
+                pass  # nothing is known: what stands on the branch decides
+            self._hook("pushed")
+            if yes:
+                for entry, commit in zip(drafts, commits, strict=True):
+                    self.ledger.apply(entry, commit)
+                self._remember()
+                return tuple(drafts)
+            tries += [(commits[-1], drafts)] if commits else []
+            self.sync()
+            for commit, landed in tries:
+                if self.git.is_ancestor(commit, self.ledger.tip):
+                    return tuple(landed)
+            time.sleep(random.uniform(0, 0.05 * 2 ** min(turn, 5)))  # noqa: S311 - full jitter between writers
+        raise Unclear(f"writing {entries[0].kind} {entries[0].id}: the ledger did not take it in {TRIES} tries")
+
+    def _drafts(self, entries: Sequence[Entry], also: Also) -> list[Entry]:
+        """What may be written on this tip, one after the other, by folding it on a copy."""
+        trial, drafts = _copy(self.ledger), []
+        for entry in entries:
+            draft = replace(entry, seq=trial.count, prev=self.ledger.tip)
+            if not trial.why_not(draft) and not also(trial, draft):
+                drafts.append(draft)
+                trial.apply(draft, self.ledger.tip)
+        return drafts
+
+
+def _copy(ledger: Ledger) -> Ledger:
+    copy = Ledger()
+    copy.__dict__.update({**ledger.__dict__, "states": dict(ledger.states), "trust": list(ledger.trust)})
+    return copy

@@ -1,0 +1,307 @@
+"""One turn of a dispatcher: read the ledger, look at what was merged, write what follows, start what may start.
+
+Part of the trusted part, and the only place where a run is started: after STARTED stands on the ledger. Any number of
+dispatchers may turn on one ledger; what keeps an action from starting twice is the compare-and-swap alone, never a
+lock or a clock. Crash anywhere: what was not written did not happen, what was written is found again.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, timedelta
+from pathlib import Path
+from typing import Any
+
+from factory.git.hardened import GitTrouble
+from factory.vault.action import ID, Action
+from factory.vault.authority import in_force
+from factory.vault.canonical import Refused, sha256
+from factory.vault.chain import BRANCH, Also, Chain
+from factory.vault.formulas import VaultFormula
+from factory.vault.gather import Gather, Handed
+from factory.vault.ledger import ALL, Entry, Ledger, State, tier_of
+from factory.vault.ports import Order, Outcome, Unclear
+from factory.vault.verify import AUTO, MAIN
+
+AT_ONCE = 4
+"""Runs of one tier at the same time here, so that a flood of low ones does not hold up a high one."""
+TRIES = 3
+OPEN = "refs/heads/vault/"
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds on our own clock; nobody else's clock is believed (vault-security.md, 3.5)."""
+
+    claim: float = 120
+    grace: float = 120
+    probe: float = 30
+    """After FENCED, so that a request that was under way has ended."""
+
+
+class Dispatcher:
+    """``me``: this process, ``host/instance``, never used twice. ``mark``: the file with the high-water mark."""
+
+    def __init__(self, handed: Handed, me: str, mark: Path, patience: Patience | None = None) -> None:
+        self._h, self.me, self._wait = handed, me, patience or Patience()
+        self.chain = Chain(handed.git, mark, handed.keys.sign, handed.hook)
+        self._look = Gather(handed, lambda: self.chain.ledger)
+        self._main = ""
+        """Tip of ``main`` up to which changes of the controlled set were judged."""
+        self._results: list[tuple[Order, Outcome]] = []
+        self._running: dict[str, str] = {}
+        """Ledger id -> run that this process started and that has not ended."""
+        self._orders: dict[str, Order] = {}
+        """By run: what will be started when its STARTED stands."""
+        self._watched: dict[tuple[str, int], float] = {}
+        self._probes: dict[str, int] = {}
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.chain.ledger
+
+    @property
+    def alarms(self) -> dict[str, str]:
+        """What a person should know, by subject; anew each turn."""
+        return self._look.alarms
+
+    def turn(self) -> None:
+        """Raises Refused when the ledger itself is not as this host knows it: then nothing starts at all."""
+        self.alarms.clear()
+        try:
+            self._read()
+            self._write(self._facts())
+            self._results.clear()
+            self._write(self._claims())
+            for entry in self._write(self._starts(), self._budget):
+                if entry.kind == "STARTED":
+                    self._h.hook("started")
+                    self._h.runner.start(self._orders[entry.run])
+                    self._running[entry.id] = entry.run
+            self._orders.clear()
+        except (Unclear, GitTrouble) as error:
+            self.alarms["forge"] = str(error)
+
+    def _read(self) -> None:
+        main, auto, ledger = (f"refs/heads/{name}" for name in (MAIN, AUTO, BRANCH))
+        tips = self._h.forge.refs(main, auto, ledger, OPEN)
+        if tips.get(ledger) != self.ledger.tip:
+            self.chain.sync()
+        if any(tips.get(name) != self._look.tips.get(name) for name in (main, auto)):
+            self._h.git.fetch(*(name.removeprefix("refs/heads/") for name in (main, auto) if name in tips))
+        self._look.tips = tips
+
+    def _write(self, entries: Iterable[Entry], also: Also = lambda *_: "") -> tuple[Entry, ...]:
+        wanted = list(entries)
+        return self.chain.append(wanted, also) if wanted else ()
+
+    def _entry(self, kind: str, id: str, evidence: Mapping[str, Any], run: str = "", digest: str = "") -> Entry:
+        state, now = self.ledger.state(id), self._h.clock().astimezone(UTC).replace(microsecond=0)
+        epoch = state.epoch + (kind in ("CLAIMED", "FENCED"))
+        return Entry(kind, id, run or secrets.token_hex(16), self.me, now, epoch, digest or state.digest, evidence)
+
+    # ---- what has become known -------------------------------------------------------------------------------------
+
+    def _facts(self) -> Iterable[Entry]:
+        self._results += self._h.runner.finished()
+        under_way = [state for state in self.ledger.states.values() if not state.final]
+        merged, opened, main = self._look.scan(), self._opened(), self._look.tips.get(f"refs/heads/{MAIN}", "")
+        ended = [entry for order, outcome in self._results for entry in self._ended(order, outcome)]
+        if not (ended or under_way or merged or opened or main != self._main):
+            return self._repeats()
+        return [*ended, *self._whole(main), *self._seen(opened), *self._judged(merged), *self._repeats(),
+                *(entry for state in under_way for entry in self._settled(state))]  # fmt: skip
+
+    def _whole(self, main: str) -> Iterable[Entry]:
+        """FREEZE where the repo is another one or its history was rewritten; TRUST for an approved change of policy."""
+        genesis, repo = self.ledger.genesis, self._h.forge.repo()
+        if genesis is None:
+            raise Unclear("the ledger has no GENESIS yet: run `factory init` again")
+        pinned = [genesis.evidence[key] for key in ("forge", "repo", "owner", "name")]
+        if pinned != [repo.forge, repo.id, repo.owner, repo.name]:
+            words = f"the ops repo is now {repo.owner}/{repo.name}, id {repo.id}, on {repo.forge}; it was {pinned}"
+        elif not self._h.git.is_ancestor(str(self.ledger.trust[-1].evidence["commit"]), main or "HEAD"):
+            words = f"the history of {MAIN} was rewritten"
+        else:
+            found = self._look.trusted(main)
+            self._main = "" if found else main
+            return [self._entry("TRUST", ALL, evidence) for evidence in found]
+        return [] if self.ledger.frozen else [self._entry("FREEZE", ALL, {"words": words})]
+
+    def _opened(self) -> list[str]:
+        """Requests whose branch is there and of which nothing is known yet."""
+        names = [name.removeprefix(OPEN) for name in self._look.tips if name.startswith(OPEN)]
+        return [
+            n for n in names if ID.fullmatch(n) and self.ledger.state(n).kind == "NEW" and n not in self._look.merges
+        ]
+
+    def _seen(self, names: Iterable[str]) -> Iterable[Entry]:
+        """How the forge was set when a request was opened."""
+        for name in names:
+            settings, head = self._h.sentinel.settings(), self._look.tips[OPEN + name]
+            evidence = {"settings": settings.digest, "generation": settings.generation, "head": head}
+            yield self._entry("SEEN", name, evidence)
+
+    def _judged(self, ids: Iterable[str]) -> Iterable[Entry]:
+        """VERIFIED or REFUSED of what was merged; nothing while it cannot be told."""
+        for id in ids:
+            try:
+                _, evidence, digest = self._look.verify(id)
+                yield self._entry("VERIFIED", id, evidence, digest=digest)
+            except Refused as refused:
+                base, commit = self._look.merges[id.partition("+")[0]]
+                head = commit.parents[1] if len(commit.parents) > 1 else ""
+                evidence = {"code": refused.code, "words": refused.words[:500], "merge": commit.oid, "head": head}
+                yield self._entry("REFUSED", id, {**evidence, "base": f"refs/heads/{base}"})
+            except Unclear as error:
+                self.alarms[id] = str(error)
+
+    def _repeats(self) -> Iterable[Entry]:
+        """The next run of a repeated action, when it is due and the one before it has ended."""
+        for state in list(self.ledger.states.values()):
+            base, _, turn = state.id.partition("+")
+            v, number = state.verified, int(turn or 1)
+            following = f"{base}+{number + 1}"
+            more = state.kind in ("DONE", "FAILED") and number < int(v.get("runs", 1))
+            if not more or self.ledger.state(following).kind != "NEW":
+                continue
+            if self._h.clock() >= v["not_before"] + timedelta(hours=number * v["every_hours"]):
+                yield from self._judged([following])
+
+    def _ended(self, order: Order, outcome: Outcome) -> Iterable[Entry]:
+        """What a run that ended here leaves: of a fenced one, a note and nothing else."""
+        self._running.pop(order.id, None)
+        state, evidence = self.ledger.state(order.id), {"words": outcome.words, "log_sha256": outcome.log_sha256}
+        if order.probe:
+            yield from self._probed(state, order, outcome)
+            return
+        evidence |= {f"result_{key}": value for key, value in outcome.result.items()}
+        kind = {"done": "DONE", "clean": "FAILED"}.get(outcome.state, "UNKNOWN")
+        mine = (state.kind, state.epoch, state.run) == ("STARTED", order.epoch, order.run)
+        yield self._entry(kind if mine else "LATE", order.id, evidence, run=order.run)
+
+    def _probed(self, state: State, order: Order, outcome: Outcome) -> Iterable[Entry]:
+        if state.kind != "FENCED" or state.epoch != order.epoch:
+            return
+        if outcome.state == "applied":
+            evidence = {"words": outcome.words, "log_sha256": outcome.log_sha256, "by_probe": True}
+            yield self._entry("DONE", state.id, evidence)
+        elif outcome.state == "absent":
+            yield from self._again(state)
+        else:
+            self._probes[state.id] = self._probes.get(state.id, 0) + 1
+            if self._probes[state.id] >= TRIES:
+                yield self._entry("PARKED", state.id, {"words": f"the probe cannot tell: {outcome.words}"})
+
+    def _again(self, state: State) -> Iterable[Entry]:
+        """Fenced and not applied: it may run again if it would be allowed today; else a person decides."""
+        try:
+            yield self._entry("VERIFIED", state.id, self._look.verify(state.id)[1])
+        except Refused as refused:
+            yield self._entry("PARKED", state.id, {"code": refused.code, "words": refused.words[:500]})
+        except Unclear as error:
+            self.alarms[state.id] = str(error)
+
+    # ---- what is under way -----------------------------------------------------------------------------------------
+
+    def _seconds(self, state: State) -> float:
+        """How long we have watched this entry stand unchanged, on our own clock."""
+        now = self._h.monotonic()
+        return now - self._watched.setdefault((state.id, state.seq), now)
+
+    def _lost(self, state: State, seconds: float) -> bool:
+        """Whether whoever wrote the entry is dead, or it stood for so long that nobody can be at it."""
+        return self._h.runner.dead(state.by, state.run) or self._seconds(state) > seconds
+
+    def _settled(self, state: State) -> Iterable[Entry]:
+        """The next entry of an action that nobody here has in hand."""
+        ours, kind = state.by == self.me, state.kind
+        if state.id in self._running:
+            return
+        if kind == "CLAIMED" and not ours and state.claims >= TRIES and self._lost(state, self._wait.claim):
+            yield self._entry("PARKED", state.id, {"words": f"claimed {state.claims} times and never started"})
+        elif kind == "STARTED":
+            if ours or self._lost(state, int(state.verified["minutes"]) * 60 + self._wait.grace):
+                self._h.runner.dead(state.by, state.run, kill=True)
+                yield self._entry("UNKNOWN", state.id, {"words": "whoever started it is gone, or it never ended"})
+        elif kind == "UNKNOWN":
+            yield self._entry("FENCED", state.id, {"words": "from here on no effect of the lost run is let through"})
+        elif kind == "FENCED":
+            yield from self._after_fence(state)
+        elif kind == "VERIFIED" and self._h.clock() >= state.verified["expires"]:
+            yield self._entry("REVOKED", state.id, {"code": "expired", "words": "it expired before it could start"})
+
+    def _after_fence(self, state: State) -> Iterable[Entry]:
+        letter, patience = state.verified["class"], self._wait.probe
+        patience *= 1 if state.by == self.me or self._h.runner.dead(state.by, state.run) else 10
+        young = state.started is not None and self._h.clock() - state.started < timedelta(hours=12)
+        if letter == "D" or (letter == "B" and not young):
+            yield self._entry("PARKED", state.id, {"words": "nobody can tell whether it was done: a person must look"})
+        elif self._seconds(state) < patience:
+            return
+        elif letter != "C":
+            yield from self._again(state)
+        else:
+            try:
+                self._h.runner.start(self._order(state, *self._look.request(state.id), probe=True))
+                self._running[state.id] = state.run
+            except Refused as refused:
+                yield self._entry("PARKED", state.id, {"code": refused.code, "words": refused.words[:500]})
+
+    # ---- what may start --------------------------------------------------------------------------------------------
+
+    def _claims(self) -> Iterable[Entry]:
+        free = dict.fromkeys(("low", "medium", "high"), AT_ONCE)
+        for id in self._running:
+            free[tier_of(self.ledger.state(id)).word] -= 1
+        taken: set[object] = set()
+        for state in [] if self.ledger.frozen else list(self.ledger.states.values()):
+            v, tier = state.verified, tier_of(state).word
+            left = state.kind == "CLAIMED" and state.by != self.me and state.claims < TRIES
+            if not (state.kind == "VERIFIED" or (left and self._lost(state, self._wait.claim))):
+                continue
+            over = self._budget(self.ledger, self._entry("STARTED", state.id, {}))
+            if over:
+                self.alarms[state.id] = f"waits: {over}"
+            busy = v["target"] in taken or free[tier] < 1 or self.ledger.lane_taken(state)
+            if not over and not busy and self._h.clock() >= v["not_before"]:
+                taken.add(v["target"])
+                free[tier] -= 1
+                yield self._entry("CLAIMED", state.id, {})
+
+    def _budget(self, ledger: Ledger, entry: Entry) -> str:
+        """Why one more start would be too many on this tip; a retry was counted when it first started."""
+        state = ledger.state(entry.id)
+        if entry.kind != "STARTED" or state.started:
+            return ""
+        policy, v = in_force(ledger, self._h.git).policy, state.verified
+        rule = policy.formulas.get(str(v["formula"]))
+        limits = {"tier": policy.per_day[tier_of(state)], "requester": policy.per_requester,
+                  "formula": rule.per_day if rule is not None and rule.per_day else -1}  # fmt: skip
+        return ledger.over_budget(v, limits, self._h.clock())
+
+    def _starts(self) -> Iterable[Entry]:
+        """STARTED for what this process claimed, after everything was looked at once more; else REVOKED."""
+        for state in [s for s in self.ledger.states.values() if s.kind == "CLAIMED" and s.by == self.me]:
+            try:
+                verified, evidence, _ = self._look.verify(state.id)
+                if any(evidence[key] != state.verified[key] for key in ("merge", "blob_sha256", "formula_digest")):
+                    raise Refused("changed", "it is not what was verified")
+                self._orders[state.run] = self._order(state, verified.action, verified.formula)
+                yield self._entry("STARTED", state.id, {"trust": evidence["trust"]}, run=state.run)
+            except Refused as refused:
+                yield self._entry("REVOKED", state.id, {"code": refused.code, "words": refused.words[:500]})
+            except Unclear as error:
+                self.alarms[state.id] = str(error)
+
+    def _order(self, state: State, action: Action, formula: VaultFormula, *, probe: bool = False) -> Order:
+        """Raises Refused where the policy no longer names the formula."""
+        authority = in_force(self.ledger, self._h.git)
+        rule = authority.policy.formulas.get(formula.key)
+        if rule is None:
+            raise Refused("unknown-formula", f"the policy does not name {formula.key}")
+        key = sha256(f"{self.ledger.root}\n{state.digest}".encode())
+        return Order(state.id, state.epoch, state.run, key, tier_of(state), action, formula, rule, authority.policy,
+                     authority.commit, probe)  # fmt: skip

@@ -1,0 +1,172 @@
+"""What a dispatcher looks at: added action files, changes of the controlled set, and all that a verdict is made of.
+
+Part of the trusted part. Git objects are read here; what only the forge knows is asked of it; nothing is written.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from factory.git.hardened import Commit, Git
+from factory.vault.action import FOLDER, ID, Action, read
+from factory.vault.authority import Authority, bots, changes, in_force, trust
+from factory.vault.canonical import MAX_BYTES, Refused, json_bytes, sha256, stamp
+from factory.vault.formulas import MAX_FORMULA, VaultFormula
+from factory.vault.formulas import read as read_formula
+from factory.vault.ledger import Ledger
+from factory.vault.ports import Forge, Keys, PullFact, Runner, Sentinel, Unclear
+from factory.vault.verify import AUTO, MAIN, Case, Verified, decide, identity, statement
+
+SKEW_S = 120
+
+
+@dataclass(frozen=True)
+class Handed:
+    """What the trusted part is given."""
+
+    git: Git
+    forge: Forge
+    sentinel: Sentinel
+    runner: Runner
+    keys: Keys
+    packaged: Callable[[str], bytes | None]
+    """Bytes of a packaged formula by name."""
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    monotonic: Callable[[], float] = time.monotonic
+    hook: Callable[[str], None] = lambda step: None
+    """Told each step by name; tests crash there."""
+
+
+class Gather:
+    """``tips``: refs of the ops repo as last seen; their objects are here. ``alarms``: what a person should know."""
+
+    def __init__(self, handed: Handed, ledger: Callable[[], Ledger]) -> None:
+        self._h, self._ledger = handed, ledger
+        self.tips: Mapping[str, str] = {}
+        self.alarms: dict[str, str] = {}
+        self.merges: dict[str, tuple[str, Commit]] = {}
+        """Added action files by id: branch and the commit that added them first."""
+        self._scanned = {MAIN: "", AUTO: ""}
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._ledger()
+
+    def scan(self) -> list[str]:
+        """Ids of action files that were added and of which the ledger says nothing yet; edits of old ones are told."""
+        for base in (MAIN, AUTO):
+            tip = self.tips.get(f"refs/heads/{base}", "")
+            if not tip or tip == self._scanned[base]:
+                continue
+            for commit in self._h.git.history(tip, self._scanned[base], FOLDER.rstrip("/")):
+                for change in commit.changes:
+                    if not change.path.startswith(FOLDER.encode()) or change.path == FOLDER.encode() + b".gitkeep":
+                        continue
+                    name = change.path.removeprefix(FOLDER.encode()).decode("ascii", "replace").removesuffix(".toml")
+                    if not ID.fullmatch(name) or not change.path.endswith(b".toml"):
+                        name = f"bad-{sha256(change.path)[:16]}"  # refused by that name
+                    if change.status == "A":
+                        self.merges.setdefault(name, (base, commit))
+                    else:
+                        self.alarms[name] = f"{commit.oid[:12]} changes a merged action file; that has no effect"
+            self._scanned[base] = tip
+        return [name for name in self.merges if self.ledger.state(name).kind in ("NEW", "SEEN")]
+
+    def trusted(self, main: str) -> list[dict[str, object]]:
+        for commit in changes(self.ledger, self._h.git, main):
+            try:
+                pulls = self._pulls(commit.parents[1]) if len(commit.parents) == 2 else ()
+                return [trust(commit, pulls, self.ledger, self._h.git, self.pinned("repo"))]
+            except Refused as refused:
+                self.alarms[commit.oid[:12]] = f"its change of the controlled set does not count: {refused.words}"
+        return []
+
+    def pinned(self, key: str) -> int:
+        """An id that GENESIS names."""
+        return int(self.ledger.genesis.evidence[key]) if self.ledger.genesis else 0
+
+    def request(self, id: str) -> tuple[Action, VaultFormula]:
+        """The action that was merged under this id, and its formula as the policy names it now. Raises Refused."""
+        name = id.partition("+")[0]
+        data = self._h.git.read([f"{self.merges[name][1].oid}:{FOLDER}{name}.toml"], MAX_BYTES)[0]
+        action = read(data or b"", f"{name}.toml")
+        return action, self.formula(action.formula, in_force(self.ledger, self._h.git))
+
+    def verify(self, id: str) -> tuple[Verified, dict[str, Any], str]:
+        """The verdict as of now, with its evidence and digest. Raises Refused, Unclear."""
+        name, _, turn = id.partition("+")
+        base, commit = self.merges[name]
+        git, authority = self._h.git, in_force(self.ledger, self._h.git)
+        policy, tip = authority.policy, self.tips.get(f"refs/heads/{base}", "")
+        first, head = (*commit.parents, "", "")[:2]
+        places = [f"{oid}:{FOLDER}{name}.toml" for oid in (commit.oid, head or commit.oid)]
+        data, at_head = git.read(places, MAX_BYTES)
+        line = git.run("rev-list", "--first-parent", tip, *([f"^{first}"] if first else [])).decode("ascii").split()
+        try:
+            action, formula = self.request(id)
+        except Refused:
+            action, formula = None, None  # ``decide`` says what is wrong with it
+        pulls = self._pulls(head) if head else ()
+        what: dict[str, Any] = {}
+        signers: frozenset[int] = frozenset()
+        if action is not None and formula is not None:
+            forge = str(self.ledger.genesis.evidence["forge"]) if self.ledger.genesis else ""
+            what = identity(forge, self.pinned("repo"), base, action, data or b"", formula, policy, int(turn or 1))
+            if policy.signed:
+                signers = self._h.keys.signers(statement(what, self.ledger.root, action.expires), name)
+        branch_off = git.text("merge-base", first, head, codes=(0, 1, 128)) if base == MAIN and head else ""
+        now = self.now()
+        verified = decide(Case(
+            id=name, base=base, merge=commit, reachable=commit.oid in line,
+            tree=git.text("rev-parse", f"{commit.oid}^{{tree}}"),
+            expected_tree=git.merged_tree(first, head) if head else "",
+            data=data, at_head=at_head, pulls=pulls, repo=self.pinned("repo"),
+            vault_bot=self.pinned("vault_bot"), bots=bots(self.ledger), formula=formula, policy=policy,
+            base_policy=in_force(self.ledger, git, branch_off).policy if branch_off else policy,
+            settings=self._h.sentinel.settings(), seen=self.ledger.state(name).seen,
+            humans=self._h.forge.humans(frozenset(r.user for p in pulls for r in p.reviews if r.state == "APPROVED")),
+            signers=signers, repeated=action is not None and self._repeated(name, action.content, policy.remember_days),
+            restored=self.ledger.restored, now=now,
+        ))  # fmt: skip
+        a, f = verified.action, verified.formula
+        evidence = {
+            "merge": commit.oid, "head": head, "base": f"refs/heads/{base}", "pull": verified.pull.number,
+            "blob_sha256": sha256(data or b""), "formula": f.key, "formula_digest": f.digest, "class": f.effect_class,
+            "minutes": f.minutes,
+            "policy_version": policy.version, "policy_digest": policy.digest, "trust": authority.commit,
+            "tier": verified.ruling.tier.word, "reasons": verified.ruling.reasons, "approvers": verified.approvers,
+            "target": a.target, "requester": a.requester, "content": a.content, "unblocks": a.unblocks, "runs": a.runs,
+            "every_hours": a.every_hours, "not_before": a.not_before, "expires": a.expires,
+            "settings": self._h.sentinel.settings().digest,
+        }  # fmt: skip
+        return verified, evidence, sha256(json_bytes(what))
+
+    def now(self) -> datetime:
+        """The later of the forge's clock and ours (attack 51). Raises Unclear when they differ too much."""
+        here, there = self._h.clock(), self._h.forge.now()
+        if abs((here - there).total_seconds()) > SKEW_S:
+            raise Unclear(f"this host's clock says {stamp(here)}, the forge's {stamp(there)}: set them right")
+        return max(here, there)
+
+    def _pulls(self, head: str) -> tuple[PullFact, ...]:
+        refs = self._h.forge.refs("refs/pull/")
+        numbers = [name.split("/")[2] for name, oid in refs.items() if oid == head and name.endswith("/head")]
+        return self._h.forge.pulls(tuple(sorted(int(number) for number in numbers))) if numbers else ()
+
+    def formula(self, key: str, authority: Authority) -> VaultFormula:
+        """The file that the policy names: the ops repo's own, else the packaged one. Raises Refused."""
+        name = key.partition("@")[0]
+        own = self._h.git.read([f"{authority.commit}:formulas/{name}.toml"], MAX_FORMULA)[0]
+        formula = read_formula(own if own is not None else self._h.packaged(name) or b"")
+        if formula.key != key:
+            raise Refused("unknown-formula", f"{key} is not here; {formula.key} is")
+        return formula
+
+    def _repeated(self, name: str, content: str, days: int) -> bool:
+        since = self._h.clock() - timedelta(days=days)
+        return any(s.verified.get("content") == content and s.started and s.started > since
+                   for s in self.ledger.states.values() if s.id.partition("+")[0] != name)  # fmt: skip

@@ -149,7 +149,7 @@ class Git:
         return self.text("merge-tree", "--write-tree", ours, theirs, codes=(0, 1, 128)).split("\n")[0]
 
     def append(self, parent: str, files: Sequence[tuple[str, bytes]], note: str) -> list[str]:
-        """A row of commits on ``parent`` (empty: none), each adding one file; ``note`` is in the last one. Their ids."""
+        """A row of commits on ``parent`` (empty: none), each adding a file; ``note`` is in the last one. Their ids."""
         parts = []
         for number, (path, data) in enumerate(files, 1):
             words = f"{path}\n\n{note}\n".encode() if number == len(files) and note else f"{path}\n".encode()

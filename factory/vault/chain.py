@@ -10,7 +10,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class Chain:
         root = known.get("root", self.ledger.root)
         if root != self.ledger.root or self.ledger.count < int(known.get("count", 0)):
             raise Refused("ledger-gone", f"the ledger begins with {self.ledger.root[:12]}, not with {str(root)[:12]}")
-        self._remember()
+        self._remember(known)
         return self.ledger
 
     def _take(self, tip: str) -> None:
@@ -71,10 +71,11 @@ class Chain:
             raise Refused("ledger-gone", f"the high-water mark {self._mark} cannot be read: {error}") from None
         return dict(found)
 
-    def _remember(self) -> None:
-        data = json_bytes({"root": self.ledger.root, "tip": self.ledger.tip, "count": self.ledger.count})
-        if self._mark.exists() and self._mark.read_bytes() == data:
+    def _remember(self, known: Mapping[str, Any]) -> None:
+        """Never back to less than is known: another process of this host may have seen more."""
+        if int(known.get("count", 0)) >= self.ledger.count:
             return
+        data = json_bytes({"root": self.ledger.root, "tip": self.ledger.tip, "count": self.ledger.count})
         draft = self._mark.with_suffix(f".{os.getpid()}")
         with draft.open("wb") as file:
             file.write(data)
@@ -104,7 +105,7 @@ class Chain:
             if yes:
                 for entry, commit in zip(drafts, commits, strict=True):
                     self.ledger.apply(entry, commit)
-                self._remember()
+                self._remember(self._known())
                 return tuple(drafts)
             tries += [(commits[-1], drafts)] if commits else []
             self.sync()

@@ -28,6 +28,8 @@ from factory.vault.verify import AUTO, MAIN
 AT_ONCE = 4
 """Runs of one tier at the same time here, so that a flood of low ones does not hold up a high one."""
 TRIES = 3
+START_S = 30
+"""From before STARTED is pushed to the first effect, on our own clock: a paused process wakes up too late."""
 OPEN = "refs/heads/vault/"
 
 
@@ -72,8 +74,10 @@ class Dispatcher:
         self.alarms.clear()
         try:
             self._read()
-            self._write(self._facts())
+            self._results += self._h.runner.finished()
+            self._write([entry for order, outcome in self._results for entry in self._ended(order, outcome)])
             self._results.clear()
+            self._write(self._facts())
             self._write(self._claims())
             for entry in self._write(self._starts(), self._budget):
                 if entry.kind == "STARTED":
@@ -105,13 +109,11 @@ class Dispatcher:
     # ---- what has become known -------------------------------------------------------------------------------------
 
     def _facts(self) -> Iterable[Entry]:
-        self._results += self._h.runner.finished()
         under_way = [state for state in self.ledger.states.values() if not state.final]
         merged, opened, main = self._look.scan(), self._opened(), self._look.tips.get(f"refs/heads/{MAIN}", "")
-        ended = [entry for order, outcome in self._results for entry in self._ended(order, outcome)]
-        if not (ended or under_way or merged or opened or main != self._main):
+        if not (under_way or merged or opened or main != self._main):
             return self._repeats()
-        return [*ended, *self._whole(main), *self._seen(opened), *self._judged(merged), *self._repeats(),
+        return [*self._whole(main), *self._seen(opened), *self._judged(merged), *self._repeats(),
                 *(entry for state in under_way for entry in self._settled(state))]  # fmt: skip
 
     def _whole(self, main: str) -> Iterable[Entry]:
@@ -140,7 +142,11 @@ class Dispatcher:
     def _seen(self, names: Iterable[str]) -> Iterable[Entry]:
         """How the forge was set when a request was opened."""
         for name in names:
-            settings, head = self._h.sentinel.settings(), self._look.tips[OPEN + name]
+            try:
+                settings, head = self._h.sentinel.settings(), self._look.tips[OPEN + name]
+            except Unclear as error:
+                self.alarms[name] = str(error)
+                continue
             evidence = {"settings": settings.digest, "generation": settings.generation, "head": head}
             yield self._entry("SEEN", name, evidence)
 
@@ -304,4 +310,4 @@ class Dispatcher:
             raise Refused("unknown-formula", f"the policy does not name {formula.key}")
         key = sha256(f"{self.ledger.root}\n{state.digest}".encode())
         return Order(state.id, state.epoch, state.run, key, tier_of(state), action, formula, rule, authority.policy,
-                     authority.commit, probe)  # fmt: skip
+                     authority.commit, probe, self._h.monotonic() + START_S)  # fmt: skip

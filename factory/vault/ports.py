@@ -65,6 +65,8 @@ class Settings:
     """When it last looked."""
     wrong: str = ""
     """What is not as it must be, in words; empty: all is."""
+    changed: str = ""
+    """What changed last, in words."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ class Order:
     """Commit of the ops repo whose controlled set counts: secrets are read there."""
     probe: bool = False
     """Only ask whether it was done already; have no effect."""
+    deadline: float = float("inf")
+    """On this host's monotonic clock: whoever has not begun the first effect by then may not begin it any more."""
 
 
 @dataclass(frozen=True)

@@ -93,9 +93,8 @@ def decide(case: Case) -> Verified:
         raise Refused("settings-wrong", f"the forge is not set as it must be: {case.settings.wrong}")
     same = case.seen.get("generation") == case.settings.generation and case.seen.get("settings") == case.settings.digest
     if not same and not (not case.seen and case.settings.since <= pull.opened):
-        raise Refused(
-            "settings-changed", "branch rules, people or settings of the ops repo changed since it was opened"
-        )
+        what = case.settings.changed or "branch rules, people or settings"
+        raise Refused("settings-changed", f"the ops repo is not set as it was when this was opened: {what[:300]}")
     return Verified(action, formula, decision, pull, approvers)
 
 

@@ -33,6 +33,7 @@ description = "Stands for any formula."
 class = "{letter}"
 floor = "low"
 lane = ["place"]
+effects = ["stand_in"]
 
 [vault.params.place]
 type = "name"

@@ -8,6 +8,7 @@ token is in no argument, file or environment variable.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 MAX_OUTPUT = 256 * 1024 * 1024
+MEMORY = 4096
+"""Answers that are kept: what an object id names never changes."""
+_OID = re.compile(r"[0-9a-f]{40}(?::|$)")
 _ENV = {
     "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/nonexistent", "LC_ALL": "C", "TZ": "UTC",
     "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_ATTR_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0",
@@ -55,6 +59,8 @@ class Git:
 
     def __init__(self, repo: Path, url: str, token: str = "") -> None:
         self.repo, self.url, self._token = repo, url, token
+        self._known: dict[tuple[str, ...], str] = {}
+        self._blobs: dict[str, bytes] = {}
         if not (repo / "HEAD").exists():
             repo.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.run("init", "--quiet", "--bare", str(repo), bare=False)
@@ -91,6 +97,14 @@ class Git:
         """One line that a command prints, empty where it failed with one of ``codes``."""
         return self.run(*args, codes=codes).decode("ascii", "replace").strip()
 
+    def pure(self, *args: str, codes: Sequence[int] = (0,)) -> str:
+        """The same, of a command whose answer only object ids decide: asked once, unless it had none."""
+        answer = self._known.get(args) or self.text(*args, codes=codes)
+        if len(self._known) > MEMORY:
+            self._known.clear()
+        self._known[args] = answer
+        return answer
+
     def fetch(self, *branches: str) -> None:
         """Those branches as the remote has them now."""
         specs = [f"+refs/heads/{name}:refs/heads/{name}" for name in branches]
@@ -106,7 +120,10 @@ class Git:
 
     def read(self, names: Iterable[str], limit: int) -> list[bytes | None]:
         """Blobs by id or ``commit:path``; None for one that is absent, no blob, or larger than ``limit``."""
-        asked = "".join(f"{name}\n" for name in names).encode()
+        wished = list(names)
+        if all(name in self._blobs for name in wished):
+            return [self._blobs[name] for name in wished]
+        asked = "".join(f"{name}\n" for name in wished).encode()
         rows = [row.split() for row in self.run("cat-file", "--batch-check", data=asked).splitlines()]
         good = [len(row) == 3 and row[1] == b"blob" and int(row[2]) <= limit for row in rows]
         wanted = b"".join(row[0] + b"\n" for row, fine in zip(rows, good, strict=True) if fine)
@@ -119,6 +136,9 @@ class Git:
             start = data.index(b"\n", at) + 1
             found.append(data[start : (at := start + int(row[2]))])
             at += 1
+        if len(self._blobs) > MEMORY:
+            self._blobs.clear()
+        self._blobs.update({n: data for n, data in zip(wished, found, strict=True) if data and _OID.match(n)})
         return found
 
     def history(self, tip: str, since: str = "", *paths: str) -> list[Commit]:
@@ -142,11 +162,11 @@ class Git:
         return found
 
     def is_ancestor(self, old: str, new: str) -> bool:
-        return self.run("rev-list", "--count", "--max-count=1", old, f"^{new}", codes=(0, 128)).strip() == b"0"
+        return self.pure("rev-list", "--count", "--max-count=1", old, f"^{new}", codes=(0, 128)) == "0"
 
     def merged_tree(self, ours: str, theirs: str) -> str:
         """The tree that merging gives; empty where they conflict or have nothing in common."""
-        return self.text("merge-tree", "--write-tree", ours, theirs, codes=(0, 1, 128)).split("\n")[0]
+        return self.pure("merge-tree", "--write-tree", ours, theirs, codes=(0, 1, 128)).split("\n")[0]
 
     def append(self, parent: str, files: Sequence[tuple[str, bytes]], note: str) -> list[str]:
         """A row of commits on ``parent`` (empty: none), each adding a file; ``note`` is in the last one. Their ids."""

@@ -63,7 +63,7 @@ def changes(ledger: Ledger, git: Git, tip: str) -> list[Commit]:
 def trust(commit: Commit, pulls: Sequence[PullFact], ledger: Ledger, git: Git, repo: int) -> dict[str, object]:
     """Evidence of a TRUST for this commit. Raises Refused with why the version before it stays in force."""
     now = in_force(ledger, git)
-    if len(commit.parents) != 2 or git.merged_tree(*commit.parents) != git.text("rev-parse", f"{commit.oid}^{{tree}}"):
+    if len(commit.parents) != 2 or git.merged_tree(*commit.parents) != git.pure("rev-parse", f"{commit.oid}^{{tree}}"):
         raise Refused("unexplained", "it is no merge of a pull request, or holds more than merging gives")
     if controlled(git, commit.parents[0]) != controlled(git, now.commit):
         raise Refused("tainted-base", "what it was merged into differs from the version in force already")

@@ -118,11 +118,11 @@ class Gather:
             what = identity(forge, self.pinned("repo"), base, action, data or b"", formula, policy, int(turn or 1))
             if policy.signed:
                 signers = self._h.keys.signers(statement(what, self.ledger.root, action.expires), name)
-        branch_off = git.text("merge-base", first, head, codes=(0, 1, 128)) if base == MAIN and head else ""
+        branch_off = git.pure("merge-base", first, head, codes=(0, 1, 128)) if base == MAIN and head else ""
         now = self.now()
         verified = decide(Case(
             id=name, base=base, merge=commit, reachable=commit.oid in line,
-            tree=git.text("rev-parse", f"{commit.oid}^{{tree}}"),
+            tree=git.pure("rev-parse", f"{commit.oid}^{{tree}}"),
             expected_tree=git.merged_tree(first, head) if head else "",
             data=data, at_head=at_head, pulls=pulls, repo=self.pinned("repo"),
             vault_bot=self.pinned("vault_bot"), bots=bots(self.ledger), formula=formula, policy=policy,

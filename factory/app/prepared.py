@@ -18,6 +18,7 @@ from factory.forge.setup import (
     CreateRepo,
     MintToken,
     Observed,
+    OnlyMerge,
     Propose,
     Protect,
     RepoObserved,
@@ -162,6 +163,11 @@ def _instruction(step: SetupStep, prepared: Prepared) -> str:
             return f"create the {what} repo {repo}, empty, with the default branch {branch}{unseen}"
         case ActionsOff(repo):
             return f"switch Actions off in the settings of {repo}"
+        case OnlyMerge(repo):
+            return (
+                f"leave merge commits as the only way of merging in the settings of {repo}; manual merging and its "
+                "detection stay off"
+            )
         case SetCollaborator(repo, login, permission):
             return f"make {login} a collaborator of {repo} with the permission {permission}"
         case MintToken(login, scopes, repos):

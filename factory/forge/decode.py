@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from factory.forge.values import (
+    MERGE_STYLES,
     BranchProtection,
     ChangedFile,
     CheckState,
@@ -23,6 +24,7 @@ from factory.forge.values import (
     ItemState,
     Label,
     Pull,
+    PullCommit,
     Repo,
     RepoName,
     Review,
@@ -121,6 +123,7 @@ def repo(data: Mapping[str, Any]) -> Repo:
         mirror=flag(data, "mirror"),
         has_actions=flag(data, "has_actions"),
         permissions=frozenset(p for p in ("pull", "push", "admin") if permissions.get(p) is True),
+        styles=frozenset(style for style in MERGE_STYLES if data.get(style) is True),
     )
 
 
@@ -221,7 +224,13 @@ def pull(data: Mapping[str, Any]) -> Pull:
         comments=number(data, "comments"),
         closed_at=moment(data.get("closed_at")),
         merged_by=user(data.get("merged_by")) if data.get("merged_by") else None,
+        head_repo_id=number(head, "repo_id"),
+        flow=number(data, "flow"),
     )
+
+
+def pull_commit(data: Mapping[str, Any]) -> PullCommit:
+    return PullCommit(text(data, "sha"), user(data.get("author")), user(data.get("committer")))
 
 
 def found(data: Mapping[str, Any]) -> Issue | Pull:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from factory.forge import decode
 from factory.forge.calls import PAGE, Calls, at
-from factory.forge.values import ChangedFile, CheckState, Pull, RepoName, Review, ReviewState, Status
+from factory.forge.values import ChangedFile, CheckState, Pull, PullCommit, RepoName, Review, ReviewState, Status
 
 _EXISTING = re.compile(r"\bissue_id: (\d+)")
 """In the 409 of a second pull request for the same branches; despite its name it is the pull request's number."""
@@ -79,6 +79,13 @@ class PullCalls(Calls):
     def pull_files(self, repo: RepoName, number: int) -> list[ChangedFile]:
         rows = self.pages(at(repo, "pulls", number, "files"), doing=f"listing the files of {repo}#{number}")
         return [decode.changed_file(row) for row in rows]
+
+    def pull_commits(self, repo: RepoName, number: int) -> list[PullCommit]:
+        query = {"files": "false", "verification": "false"}
+        rows = self.pages(
+            at(repo, "pulls", number, "commits"), doing=f"listing the commits of {repo}#{number}", query=query
+        )
+        return [decode.pull_commit(row) for row in rows]
 
     def pull_diff(self, repo: RepoName, number: int) -> str:
         doing = f"reading the diff of {repo}#{number}"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from factory.forge import decode
 from factory.forge.calls import Calls, at, segment
-from factory.forge.values import BranchProtection, Hook, Repo, RepoName, User
+from factory.forge.values import MERGE_STYLES, BranchProtection, Hook, Repo, RepoName, User
 
 PERMISSIONS = ("none", "read", "write", "admin", "owner")
 """Weakest first."""
+ONLY_MERGE = frozenset({"allow_merge_commits"})
 
 
 def protection_body(rule: BranchProtection) -> dict[str, object]:
@@ -122,10 +124,27 @@ class SettingsCalls(Calls):
             raise self.missing(doing, f"the forge kept {', '.join(lost)} as it was")
         return decode.repo(data)
 
+    def only_merge(self, repo: RepoName) -> Repo:
+        """Allow ``merge`` and no other way of merging. Merging by hand is switched off, too, but a forge does not show
+        whether it is."""
+        styles = {style: style in ONLY_MERGE for style in MERGE_STYLES}
+        body = {**styles, "allow_manual_merge": False, "autodetect_manual_merge": False, "default_merge_style": "merge"}
+        doing = f"allowing only merge commits in {repo}"
+        made = decode.repo(decode.record(self.send("PATCH", at(repo), doing=doing, body=body)))
+        if made.styles != ONLY_MERGE:
+            raise self.missing(doing, f"the forge allows {', '.join(sorted(made.styles)) or 'none'}")
+        return made
+
     # people
     def collaborators(self, repo: RepoName) -> list[User]:
         rows = self.pages(at(repo, "collaborators"), doing=f"listing the collaborators of {repo}")
         return [decode.user(row) for row in rows]
+
+    def writers(self, repo: RepoName) -> list[User]:
+        """Active accounts that may write there; of an organisation also teams that only read pull requests. Any token
+        that reads the repo may ask, but an owner stays listed on Forgejo when switched off."""
+        rows = self.get(at(repo, "assignees"), doing=f"listing who may write in {repo}")
+        return [decode.user(row) for row in decode.records(rows)]
 
     def permission(self, repo: RepoName, login: str) -> str:
         """``none``, ``read``, ``write``, ``admin`` or ``owner``."""
@@ -152,10 +171,14 @@ class SettingsCalls(Calls):
             raise self.refusal(reply, f"removing {login} from {repo}")
 
     # branch protections
+    def rules(self, repo: RepoName) -> list[Mapping[str, Any]]:
+        """The branch rules as the forge tells them, with teams, deploy keys and the time of their last change."""
+        rows = self.get(at(repo, "branch_protections"), doing=f"reading the branch protections of {repo}")
+        return decode.records(rows)
+
     def protections(self, repo: RepoName) -> list[BranchProtection]:
         """In the forge's order, which decides between glob rules that match the same branch."""
-        rows = self.get(at(repo, "branch_protections"), doing=f"reading the branch protections of {repo}")
-        return [decode.protection(row) for row in decode.records(rows)]
+        return [decode.protection(row) for row in self.rules(repo)]
 
     def set_protection(self, repo: RepoName, rule: BranchProtection) -> BranchProtection:
         """Create or change the rule, then read it back and compare.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from factory.errors import ForgeRefused, NotFound
 from factory.forge.client import ForgejoClient
 from factory.forge.globs import first_match, is_glob
-from factory.forge.settings import differences
+from factory.forge.settings import ONLY_MERGE, differences
 from factory.forge.values import BranchProtection, ForgeVersion, Label, Repo, RepoName
 from factory.forge.wanted import RepoWanted, Wanted
 
@@ -53,6 +53,17 @@ class ActionsOff:
 
     def __str__(self) -> str:
         return f"switch actions off in {self.repo}"
+
+
+@dataclass(frozen=True)
+class OnlyMerge:
+    """Step: leave ``merge`` as the one way of merging. Marking a pull request as merged by hand is switched off as
+    well, which no forge ever shows."""
+
+    repo: RepoName
+
+    def __str__(self) -> str:
+        return f"allow only merge commits in {self.repo}"
 
 
 @dataclass(frozen=True)
@@ -131,7 +142,16 @@ class Propose:
 
 
 SetupStep = (
-    CreateAccount | CreateRepo | ActionsOff | SetCollaborator | AddLabel | MintToken | Protect | Unprotect | Propose
+    CreateAccount
+    | CreateRepo
+    | ActionsOff
+    | OnlyMerge
+    | SetCollaborator
+    | AddLabel
+    | MintToken
+    | Protect
+    | Unprotect
+    | Propose
 )
 
 
@@ -207,6 +227,8 @@ def plan_setup(observed: Observed, wanted: Wanted) -> tuple[SetupStep, ...]:
 def _repo_steps(want: RepoWanted, have: RepoObserved | None) -> Iterable[SetupStep]:
     if want.actions_off and (have is None or have.repo.has_actions):
         yield ActionsOff(want.name)
+    if want.only_merge and (have is None or have.repo.styles != ONLY_MERGE):
+        yield OnlyMerge(want.name)
     permissions = have.permissions if have else {}
     for login, permission in sorted(want.collaborators.items()):
         if login != want.name.owner and permissions.get(login) != permission:
@@ -289,6 +311,8 @@ def apply(
                 admin.create_repo(repo, private=private, default_branch=branch)
             case ActionsOff(repo):
                 admin.edit_repo(repo, has_actions=False)
+            case OnlyMerge(repo):
+                admin.only_merge(repo)
             case SetCollaborator(repo, login, permission, at_least):
                 admin.set_collaborator(repo, login, permission, at_least=at_least)
             case AddLabel(repo, label):

@@ -45,6 +45,12 @@ class Label:
     exclusive: bool = False
 
 
+MERGE_STYLES = (
+    "allow_merge_commits", "allow_rebase", "allow_rebase_explicit", "allow_squash_merge",
+    "allow_fast_forward_only_merge",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Repo:
     """A repository and what this token may do there."""
@@ -59,6 +65,8 @@ class Repo:
     has_actions: bool
     permissions: frozenset[str] = frozenset()
     """Of the asking token: any of ``pull``, ``push``, ``admin``."""
+    styles: frozenset[str] = frozenset()
+    """Ways of merging that are allowed, in the forge's words (``MERGE_STYLES``)."""
 
 
 class ItemState(StrEnum):
@@ -151,6 +159,20 @@ class Pull:
     comments: int = 0
     closed_at: datetime | None = None
     merged_by: User | None = None
+    head_repo_id: int = 0
+    """0: its repo is gone."""
+    flow: int = 0
+    """0: from a branch; 1: pushed for review without one (AGit)."""
+
+
+@dataclass(frozen=True)
+class PullCommit:
+    """A commit of a pull request and the accounts whose address it names. Anybody can write any address: never a proof
+    of who made it."""
+
+    sha: str
+    author: User
+    committer: User
 
 
 class ReviewState(StrEnum):

@@ -29,6 +29,7 @@ class RepoWanted:
     private: bool = True
     default_branch: str = "main"
     actions_off: bool = False
+    only_merge: bool = False
     collaborators: Mapping[str, str] = field(default_factory=dict)
     people: frozenset[str] = frozenset()
     """Collaborators who need at least write; what they have beyond it stays."""
@@ -140,6 +141,7 @@ def wanted_setup(
                 ours=True,
                 private=True,
                 actions_off=True,
+                only_merge=True,
                 collaborators=_ops_rights(bots),
                 people=frozenset(listed),
                 protections=_ops_rules(bots, listed, direct_patterns),

@@ -331,3 +331,32 @@ def test_a_removed_collaborator_sees_nothing_more(site) -> None:
     repo = site.repo()
     assert site.call("DELETE", f"/repos/{repo}/collaborators/{site.login('dev')}").status_code == 204
     assert site.call("GET", f"/repos/{repo}", who="dev").status_code == 404
+
+
+# who may write
+
+
+def test_any_reader_may_ask_who_writes(site) -> None:
+    repo = site.repo(dev="write", rev="admin", reader="read")
+    token = site.token("reader", "read:repository", repos=(repo,) if site.name == "embedded" else ())
+    with ForgejoClient(site.url, token) as narrow:
+        assert {user.login for user in narrow.writers(repo)} == {repo.owner, site.login("dev"), site.login("rev")}
+    assert site.call("GET", f"/repos/{repo}/assignees", who="outsider").status_code == 404
+    assert site.call("DELETE", f"/repos/{repo}/collaborators/{site.login('dev')}").status_code == 204
+    assert site.login("dev") not in {user.login for user in site.client("founder").writers(repo)}
+
+
+def test_who_was_switched_off_writes_no_more(site) -> None:
+    repo = site.repo(dev="write")
+    login, _ = new_user(site)
+    assert site.call("PUT", f"/repos/{repo}/collaborators/{login}", {"permission": "write"}).status_code == 204
+    assert login in {user.login for user in site.client("founder").writers(repo)}
+    off = {"active": False, "login_name": login, "source_id": 0}
+    assert site.admin.ask("PATCH", f"/admin/users/{login}", doing="test", body=off).status == 200
+    assert login not in {user.login for user in site.client("founder").writers(repo)}
+
+
+def test_a_site_admin_is_no_writer_by_that_alone(site) -> None:
+    repo = site.repo(dev="write")
+    admin = site.admin.me().login
+    assert admin not in {user.login for user in site.client("founder").writers(repo)}

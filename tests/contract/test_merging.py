@@ -297,6 +297,9 @@ def test_files_and_commits(site) -> None:
     )  # fmt: skip
     (commit,) = site.call("GET", f"/repos/{repo}/pulls/{number}/commits").json()
     assert commit["sha"] == sha
+    (seen,) = site.client("founder").pull_commits(repo, number)
+    dev = site.call("GET", "/user", who="dev").json()["id"]
+    assert (seen.sha, seen.author.id, seen.committer.id) == (sha, dev, dev)
 
 
 def test_a_pulls_head_is_a_ref_of_its_own(site) -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 
 from factory.config.model import DEFAULT_ACCOUNTS
 from factory.errors import ForgeRefused
 from factory.forge.client import ForgejoClient
+from factory.forge.settings import ONLY_MERGE
 from factory.forge.setup import (
     ActionsOff,
     CreateAccount,
-    Credentials,
     MintToken,
+    OnlyMerge,
     Propose,
     Protect,
     SetCollaborator,
@@ -25,81 +26,21 @@ from factory.forge.setup import (
     plan_setup,
     working_tokens,
 )
-from factory.forge.values import BranchProtection, Label, RepoName, ReviewState
-from factory.forge.wanted import Wanted, wanted_setup
-from factory.ops.routes import unprotected_patterns
-
-BRANCHES = ("main", "auto", "ledger", "journal")
-
-
-@dataclass
-class Done:
-    wanted: Wanted
-    project: RepoName
-    ops: RepoName
-    credentials: Credentials
-    kept: dict[str, str]
-    accounts: dict[str, str]
-    clients: dict[str, ForgejoClient] = field(default_factory=dict)
-
-    def login(self, duty: str) -> str:
-        return self.accounts[duty]
-
-
-def seed(site, repo: RepoName, who: str) -> None:
-    """Commits and branches before anything is protected, as the owner."""
-    auth = {"token": who}
-    content = b64encode(b"seed\n").decode()
-    for path in ("README.md", "factory.toml"):
-        made = site.call(
-            "POST", f"/repos/{repo}/contents/{path}", {"content": content, "message": "Seed", "branch": "main"}, **auth
-        )
-        assert made.status_code == 201, made.text
-    for branch in BRANCHES[1:]:
-        made = site.call("POST", f"/repos/{repo}/branches", {"new_branch_name": branch, "old_ref_name": "main"}, **auth)
-        assert made.status_code == 201, made.text
+from factory.forge.values import BranchProtection, RepoName, ReviewState
+from factory.forge.wanted import wanted_setup
+from tests.contract.opsrepo import BRANCHES, Done, set_up
 
 
 @pytest.fixture(scope="module")
 def done(site) -> Iterator[Done]:
     """A whole set-up: people and bots, two repos, rules, tokens."""
-    mark = site.suffix or "-s"
-    owner, accounts = f"owner{mark}", {duty: f"{login}{mark}" for duty, login in DEFAULT_ACCOUNTS.items()}
-    project, ops = RepoName(owner, "tally"), RepoName(owner, "tally-ops")
-    wanted = wanted_setup(
-        project,
-        ops,
-        accounts=accounts,
-        approvers=[owner],
-        direct_patterns=unprotected_patterns(),
-        labels=[Label(0, "backlog", "0e8a16", "may be worked on")],
-        new_people=[owner],
-        contexts=["factory/ci"],
-        protect=True,
-    )
-    kept: dict[str, str] = {}
-    first = wanted.without_protections()
-
-    def keep(kind: str, login: str, text: str) -> None:
-        kept[f"{kind}:{login}"] = text
-
-    credentials = apply(site.admin, plan_setup(observe(site.admin, first), first), keep=keep)
-    with ForgejoClient(site.url, basic=(owner, credentials.passwords[owner])) as own:
-        token = own.create_token(owner, name="seed", scopes=("write:repository", "write:issue"), as_admin=False)
-    kept["owner"] = token
-    seed(site, ops, token)
-    seed(site, project, token)
-    apply(site.admin, plan_setup(observe(site.admin, wanted, tokens=credentials.tokens), wanted))
-    made = Done(wanted, project, ops, credentials, kept, accounts)
+    made = set_up(site, site.suffix or "-s")
     yield made
-    for client in made.clients.values():
-        client.close()
+    made.close()
 
 
 def client(site, done: Done, duty: str) -> ForgejoClient:
-    if duty not in done.clients:
-        done.clients[duty] = ForgejoClient(site.url, done.credentials.tokens[done.login(duty)])
-    return done.clients[duty]
+    return done.client(duty)
 
 
 def test_a_second_run_has_nothing_to_do(site, done: Done) -> None:
@@ -132,6 +73,14 @@ def test_the_rules_are_in_force_on_the_ops_repo(site, done: Done, branch: str) -
 
 def test_actions_are_off(site, done: Done) -> None:
     assert site.admin.repo(done.ops).has_actions is False
+
+
+def test_merge_is_the_only_way_of_merging(site, done: Done) -> None:
+    assert site.admin.repo(done.ops).styles == ONLY_MERGE
+    site.admin.edit_repo(done.ops, allow_squash_merge=True)
+    (step,) = repaired(site, done)
+    assert isinstance(step, OnlyMerge)
+    assert site.admin.repo(done.ops).styles == ONLY_MERGE
 
 
 # what each account can and cannot do

@@ -184,6 +184,13 @@ def list_collaborators(call: Call) -> Answer:
     return Answer(200, page, call.total(len(found)))
 
 
+@ROUTER.add("GET", R + "/assignees", "repository", token=True)
+def assignees(call: Call) -> Answer:
+    """Who may write (unpaged, as on Forgejo). Any reader may ask."""
+    found = access.writers(call.store, call.repo())
+    return Answer(200, [people.user(call.store, user, call.actor) for user in found])
+
+
 @ROUTER.add("GET", R + "/collaborators/{username}", "repository", token=True)
 def is_collaborator(call: Call) -> Answer:
     user = users.person(call.store, call.params["username"])

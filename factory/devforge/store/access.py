@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from factory.devforge.errors import Refusal, Unauthorized, forbidden, not_found
 from factory.devforge.store import orgs
-from factory.devforge.store.database import Store
+from factory.devforge.store.database import Store, build
 from factory.devforge.store.repos import Repo
 from factory.devforge.store.users import User
 
@@ -92,6 +92,18 @@ def explicit(store: Store, user: User, repo: Repo) -> bool:
         or store.one("SELECT 1 FROM collaborators WHERE repo_id = ? AND user_id = ?", repo.id, user.id) is not None
         or bool(orgs.teams_of_user_on_repo(store, user.id, repo.id, repo.owner_id))
     )
+
+
+def writers(store: Store, repo: Repo) -> list[User]:
+    """Active accounts whose right to write comes from being owner, collaborator or team member, by id. Forgejo lists an
+    owner who was switched off, too."""
+    found = []
+    for row in store.all("SELECT * FROM users WHERE is_org = 0 AND active = 1 ORDER BY id"):
+        user = build(User, row)
+        modes = [user_mode(store, _plain(user), repo, unit) for unit in ("code", "issues", "pulls")]
+        if explicit(store, user, repo) and max(modes) >= Mode.WRITE:
+            found.append(user)
+    return found
 
 
 def mode(store: Store, actor: Actor, repo: Repo, unit: str = "code") -> Mode:

@@ -8,6 +8,7 @@ import pytest
 
 from factory.config.model import DEFAULT_ACCOUNTS
 from factory.errors import ConfigInvalid
+from factory.forge.settings import ONLY_MERGE
 from factory.forge.setup import (
     ActionsOff,
     AddLabel,
@@ -15,6 +16,7 @@ from factory.forge.setup import (
     CreateRepo,
     MintToken,
     Observed,
+    OnlyMerge,
     Propose,
     Protect,
     RepoObserved,
@@ -23,7 +25,7 @@ from factory.forge.setup import (
     Unprotect,
     plan_setup,
 )
-from factory.forge.values import BranchProtection, ForgeVersion, Label, Repo, RepoName
+from factory.forge.values import MERGE_STYLES, BranchProtection, ForgeVersion, Label, Repo, RepoName
 from factory.forge.wanted import SCOPES, Wanted, wanted_setup
 
 PROJECT, OPS = RepoName("founder", "tally"), RepoName("founder", "tally-ops")
@@ -47,7 +49,8 @@ def done(want: Wanted) -> Observed:
     for repo in want.repos:
         permissions = {**repo.collaborators, **dict.fromkeys(repo.people, "write"), repo.name.owner: "owner"}
         rules = repo.protections if repo.protect else ()
-        value = Repo(1, repo.name, repo.default_branch, True, False, False, False, False)
+        styles = ONLY_MERGE if repo.only_merge else frozenset(MERGE_STYLES)
+        value = Repo(1, repo.name, repo.default_branch, True, False, False, False, False, styles=styles)
         repos[repo.name] = RepoObserved(value, permissions, frozenset(label.name for label in repo.labels), rules)
     logins = frozenset(account.login for account in want.accounts)
     return Observed(V15, logins, repos, logins)
@@ -65,7 +68,7 @@ def test_nothing_to_do_is_no_step() -> None:
 def test_a_bare_forge_gets_everything_in_an_order_that_works() -> None:
     want = wanted()
     steps = plan_setup(Observed(V15, frozenset(), {}), want)
-    order = [CreateAccount, CreateRepo, ActionsOff, SetCollaborator, AddLabel, MintToken, Protect]
+    order = [CreateAccount, CreateRepo, ActionsOff, OnlyMerge, SetCollaborator, AddLabel, MintToken, Protect]
     first = {kind: kinds(steps).index(kind) for kind in order}
     last = {kind: len(steps) - 1 - kinds(steps)[::-1].index(kind) for kind in order}
     assert last[CreateAccount] < first[CreateRepo]
@@ -90,7 +93,7 @@ def test_only_what_is_missing_is_done() -> None:
             **have.repos,
             OPS: replace(
                 ops,
-                repo=replace(ops.repo, has_actions=True),
+                repo=replace(ops.repo, has_actions=True, styles=ONLY_MERGE | {"allow_squash_merge"}),
                 permissions={**ops.permissions, "dev-bot": "write", "sentinel-bot": "read"},
                 protections=ops.protections[1:],
             ),
@@ -102,6 +105,7 @@ def test_only_what_is_missing_is_done() -> None:
         CreateAccount("dev-bot"),
         AddLabel(PROJECT, Label(0, "backlog", "0e8a16", "x")),
         ActionsOff(OPS),
+        OnlyMerge(OPS),
         SetCollaborator(OPS, "dev-bot", "read"),
         SetCollaborator(OPS, "sentinel-bot", "admin"),
         MintToken("vault-bot", ("write:issue", "write:repository"), (OPS,)),

@@ -1,0 +1,143 @@
+"""The forge as the vault's trusted part asks it: pull requests, people, the clock, with the dispatcher's own token.
+
+What anybody could write is not read for a permission: who merged and when, a commit's names and dates, labels, texts.
+The addresses in commits name contributors, and those only lose a right by it. All that goes wrong is ``Unclear``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from factory.errors import FactoryError, NotFound
+from factory.forge.client import ForgejoClient
+from factory.forge.values import Pull, RepoName, TimelineEvent, User
+from factory.forge.values import Review as ForgeReview
+from factory.vault.approval import Review
+from factory.vault.ports import PullFact, Repo, Unclear
+
+SECOND = timedelta(seconds=1)
+_MOVED = frozenset({"change_target_branch", "reopen"})
+
+
+class ForgeReads:
+    """``ports.Forge`` on one ops repo.
+
+    ``writers`` tells who may write as the sentinel sees it, by account id; None where there is no sentinel: then what
+    the dispatcher's own token is told counts alone.
+    """
+
+    def __init__(
+        self, client: ForgejoClient, ops: RepoName, writers: Callable[[], frozenset[int]] | None = None
+    ) -> None:
+        self._client, self._ops, self._writers = client, ops, writers
+
+    def refs(self, *prefixes: str) -> Mapping[str, str]:
+        with unclear():
+            return self._client.ls_refs(self._ops, prefixes)
+
+    def repo(self) -> Repo:
+        """The ops repo as it is called now: an old name is followed, so that a renamed one shows."""
+        with unclear():
+            found = self._client.repo(self._ops)
+        return Repo(self._client.url, found.id, found.name.owner, found.name.name)
+
+    def pulls(self, numbers: tuple[int, ...]) -> tuple[PullFact, ...]:
+        found = []
+        for number in numbers:
+            try:
+                with unclear():
+                    found.append(self._pull(number))
+            except _Gone:
+                self.repo()  # the repo itself must answer, else nothing is known
+        return tuple(found)
+
+    def _pull(self, number: int) -> PullFact:
+        """Several answers, read one after the other: the pull request last, so that a push between them shows in it."""
+        client, ops = self._client, self._ops
+        try:
+            reviews = client.reviews(ops, number)
+            events = client.timeline(ops, number)
+            commits = client.pull_commits(ops, number)
+            pull = client.pull(ops, number)
+        except NotFound:
+            raise _Gone from None
+        pushes = [event for event in events if event.kind == "pull_push"]
+        people = [event.author for event in pushes]
+        for commit in commits:
+            people += [commit.author, commit.committer]
+        # Times are whole seconds: a review of that same second may have come before it.
+        moves = [event.created_at + SECOND for event in events if event.kind in _MOVED or _forced(event)]
+        return PullFact(
+            number=pull.number, poster=pull.author.id, base=pull.base_ref, head_sha=self._head(pull),
+            head_repo=pull.head_repo_id, flow=pull.flow, opened=pull.created_at, merged=pull.merged,
+            contributors=_ids(people), pushed=max([pull.created_at, *(event.created_at for event in pushes)]),
+            moved=max(moves, default=None), reviews=tuple(map(_review, reviews)),
+        )  # fmt: skip
+
+    def _head(self, pull: Pull) -> str:
+        """What was proposed. Of a merged pull request the forge tells where the branch stands *now*, and anybody who
+        writes may have moved that since; the repo's own ref of its head stands still from then on."""
+        if not pull.merged:
+            return pull.head_sha
+        name = f"refs/pull/{pull.number}/head"
+        return self._client.ls_refs(self._ops, (name,)).get(name, "")
+
+    def now(self) -> datetime:
+        """The clock of the forge's ``Date`` header, in whole seconds, asked for now."""
+        with unclear():
+            self._client.version()
+        told = self._client.server_time
+        if told is None:
+            raise Unclear("asking the forge for the time: its answer has no Date")
+        return told.astimezone(UTC)
+
+    def humans(self, ids: frozenset[int]) -> frozenset[int]:
+        """Active accounts with the right to write, by id: a name that was given to somebody else finds nobody.
+
+        A narrow token may not ask what others may do; that the forge offers them as assignees says it in one request,
+        but of an organisation it also lists teams that only read. So the sentinel must have seen their right, too.
+        """
+        with unclear():
+            listed = _ids(self._client.writers(self._ops))
+        if self._writers is not None:
+            listed &= self._writers()
+        return ids & listed
+
+
+class _Gone(Exception):
+    """There is no such pull request (any more)."""
+
+
+def _review(review: ForgeReview) -> Review:
+    return Review(
+        id=review.id, user=review.author.id, state=review.state.value, dismissed=review.dismissed, stale=review.stale,
+        official=review.official, commit=review.commit, at=review.submitted_at,
+    )  # fmt: skip
+
+
+def _ids(users: list[User]) -> frozenset[int]:
+    """Account ids; an unknown or deleted account has none."""
+    return frozenset(user.id for user in users if user.id > 0)
+
+
+def _forced(event: TimelineEvent) -> bool:
+    """Whether it is a push that replaced history; one that cannot be read counts as that."""
+    if event.kind != "pull_push":
+        return False
+    try:
+        told = json.loads(event.detail)
+    except ValueError:
+        return True
+    return not isinstance(told, dict) or told.get("is_force_push") is not False
+
+
+@contextmanager
+def unclear() -> Iterator[None]:
+    """Whatever goes wrong with the forge means that nothing is known."""
+    try:
+        yield
+    except FactoryError as error:
+        raise Unclear(error.message) from error

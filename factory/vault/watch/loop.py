@@ -1,0 +1,142 @@
+"""The dispatcher's loop: a turn for each ops repo, sleep, and again. What goes wrong is told and tried again later.
+
+An idle turn costs one request and no process. A wake (webhook, the end of a run) only makes it turn now.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from factory.errors import FactoryError
+from factory.vault.canonical import Refused
+from factory.vault.ledger import Ledger
+from factory.vault.ports import Unclear
+
+RETRY_MAX_S = 60.0
+MAX_ROUNDS = 50
+"""Turns in a row that each wrote to the ledger; what never settles must not spin."""
+
+
+class Turning(Protocol):
+    """What the loop turns: ``factory.vault.dispatch.Dispatcher``."""
+
+    @property
+    def ledger(self) -> Ledger: ...
+    @property
+    def alarms(self) -> Mapping[str, str]: ...
+    def turn(self) -> None: ...
+
+
+@dataclass
+class Post:
+    """One ops repo that is served."""
+
+    name: str
+    dispatcher: Callable[[], Turning]
+    """Made when first needed: that may need the forge."""
+    poll_seconds: Callable[[], float]
+    trouble: str = ""
+    """Why nothing can be done now, or what a person should know."""
+    turns: int = 0
+    failed: int = 0
+    again: float = 0.0
+    """After a failure: when the next try is due."""
+    _turning: Turning | None = None
+
+    def step(self) -> bool:
+        """One turn; whether the ledger grew meanwhile. Raises what the turn raises."""
+        if self._turning is None:
+            self._turning = self.dispatcher()
+        tip = self._turning.ledger.tip
+        self.turns += 1
+        self._turning.turn()
+        alarms = self._turning.alarms
+        if "forge" in alarms:
+            raise Unclear(alarms["forge"])
+        self.failed, self.trouble = 0, _words(self._turning.ledger, alarms)
+        return self._turning.ledger.tip != tip
+
+    def fail(self, why: str, now: float) -> None:
+        """Remember why it did not work, and wait longer each time."""
+        self.trouble, self.failed = why, self.failed + 1
+        self.again = now + min(RETRY_MAX_S, 2.0 ** min(self.failed - 1, 6))
+
+    def pause(self, now: float) -> float:
+        """Seconds until the next turn."""
+        return max(0.0, self.again - now) if self.failed else self.poll_seconds()
+
+
+def _words(ledger: Ledger, alarms: Mapping[str, str]) -> str:
+    said = [f"{subject}: {words}" for subject, words in sorted(alarms.items())]
+    return "; ".join([*([f"frozen: {ledger.frozen}"] if ledger.frozen else []), *said])
+
+
+@dataclass
+class Loop:
+    """Turns all posts until ``stopped``."""
+
+    posts: Sequence[Post]
+    sleep: Callable[[float, Iterable[int]], object]
+    """Sleeps so many seconds, or until one of the descriptors is readable, or somebody of this process asks."""
+    stopped: Callable[[], bool]
+    ear: int
+    """Readable when somebody outside pokes."""
+    heard: Callable[[], object]
+    """Takes the pokes that came."""
+    beat: Callable[[], None]
+    said: Callable[[str], None]
+    clock: Callable[[], float] = time.monotonic
+    _told: dict[str, str] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Until asked to stop; a turn in progress is finished first."""
+        rounds = 0
+        self.beat()
+        while not self.stopped():
+            progressed = self.round()
+            self.beat()
+            rounds = rounds + 1 if progressed else 0
+            if not progressed or rounds >= MAX_ROUNDS:
+                rounds, now = 0, self.clock()
+                self.sleep(min((post.pause(now) for post in self.posts), default=RETRY_MAX_S), (self.ear,))
+            self.heard()
+
+    def round(self) -> bool:
+        """One turn of every post; whether a ledger grew. One that failed waits for its time, however often it is
+        woken."""
+        progressed = False
+        for post in self.posts:
+            if self.stopped():
+                break
+            if post.failed and self.clock() < post.again:
+                continue
+            progressed = self._turn(post) or progressed
+        return progressed
+
+    def _turn(self, post: Post) -> bool:
+        grew = False
+        try:
+            grew = post.step()
+        except FactoryError as error:
+            post.fail(error.message, self.clock())
+        except Refused as refused:
+            post.fail(f"{refused.words} ({refused.code})", self.clock())
+        except (Unclear, OSError) as error:
+            post.fail(str(error) or type(error).__name__, self.clock())
+        except Exception:
+            # A bug must neither end the dispatcher, whose runs go on, nor pass for an answer: nothing starts.
+            self.said(traceback.format_exc())
+            post.fail("a bug in a turn; it is in the dispatcher's log", self.clock())
+        if post.trouble != self._told.get(post.name, ""):
+            self._told[post.name] = post.trouble
+            self.said(f"{post.name}: trouble: {post.trouble}" if post.trouble else f"{post.name}: all is well again")
+        return grew
+
+    @property
+    def trouble(self) -> str:
+        """What keeps it from its work now."""
+        return "; ".join(f"{post.name}: {post.trouble}" for post in self.posts if post.trouble)

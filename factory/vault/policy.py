@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from factory.vault.action import FORMULA, SECRET, Action, Finding, Tier
-from factory.vault.canonical import MAX_INT, Refused, sha256, whole
+from factory.vault.canonical import MAX_INT, Refused, sha256, trouble, whole
 from factory.vault.formulas import POLICY, Host, VaultFormula, host
 
 PATH = "vault/policy.toml"
@@ -163,7 +163,7 @@ def read(data: bytes, bots: frozenset[int] = frozenset()) -> Policy:
 
     if len(data) > MAX_POLICY or unknown(values, _KEYS):
         wrong.append("too large" if len(data) > MAX_POLICY else f"unknown keys {unknown(values, _KEYS)}")
-    if values.get("v") != 1:
+    if not whole(values.get("v"), 1, 1):
         wrong.append("only v = 1 is known")
     if not people("admins"):
         wrong.append("nobody is listed as admin")
@@ -202,16 +202,18 @@ def unknown(values: Mapping[str, Any], known: frozenset[str]) -> str:
 def _rule(key: str, values: Mapping[str, Any]) -> FormulaRule:
     tier, digest, secrets = Tier.of(values["tier"]), values["digest"], values.get("secrets", [])
     inject = {name: Inject(**how) for name, how in values.get("inject", {}).items()}
-    settings = values.get("settings", {})
+    settings, named = values.get("settings", {}), values.get("hosts", [])
     rule = FormulaRule(
         digest=digest, tier=tier or Tier.HIGH, secrets=tuple(secrets), inject=inject, settings=settings,
-        hosts=tuple(h for text in values.get("hosts", ()) for h in host(text)),
+        hosts=tuple(h for text in named for h in host(text)),
         per_day=values.get("per_day", 0), max_runs=values.get("max_runs", 1),
     )  # fmt: skip
     good = {
         "its name": FORMULA.fullmatch(key), "tier": tier, "digest": _DIGEST.fullmatch(digest),
-        "secrets": all(SECRET.fullmatch(name) for name in rule.secrets), "settings": isinstance(settings, dict),
-        "inject": all(i.secret in rule.secrets and _HEADER.fullmatch(i.header) for i in inject.values()),
+        "secrets": isinstance(secrets, list) and all(SECRET.fullmatch(name) for name in secrets),
+        "hosts": isinstance(named, list), "settings": isinstance(settings, dict),
+        "inject": all(i.secret in rule.secrets and _HEADER.fullmatch(i.header) and trouble(i.prefix, 100) is None
+                      for i in inject.values()),
         "per_day": whole(rule.per_day, 0, 10_000), "max_runs": whole(rule.max_runs, 1, 366),
         f"unknown keys {unknown(values, _RULE)}": not unknown(values, _RULE),
     }  # fmt: skip

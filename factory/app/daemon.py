@@ -27,7 +27,7 @@ from factory.daemon.heartbeat import Heartbeat
 from factory.daemon.loop import Beat, Loop
 from factory.daemon.meter import Cost, Meter
 from factory.daemon.observe import Observer, Place
-from factory.daemon.ports import HostGates, Launching, OpsWrites, QuarantinePushes
+from factory.daemon.ports import HostGates, Launching, OpsWrites, QuarantinePushes, VaultRequests
 from factory.daemon.records import OpsRecords
 from factory.daemon.rules import Rules
 from factory.daemon.tick import Ticker
@@ -194,6 +194,7 @@ def ticker(
             ops=OpsWrites(path, deployment.remote(factory, ops), factory_signature),
             gates=gates,
             now=lambda: datetime.now(UTC),
+            requests=VaultRequests(path, lambda account: deployment.remote(account, ops), factory_signature),
             may_write=lambda repo, login: _may_write(deployment, known, repo, login),
         ),
         spool,

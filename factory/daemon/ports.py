@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from factory.checks.secrets import guard
@@ -13,6 +13,7 @@ from factory.daemon.pauses import local
 from factory.git import objects
 from factory.git.transport import RefUpdate, Remote, push
 from factory.git.values import Signature
+from factory.ops.branch import add_file
 from factory.ops.edit import whole
 from factory.ops.writer import write
 from factory.runs.codec import loads
@@ -71,6 +72,23 @@ class OpsWrites:
         return write(
             self.remote, self.mirror(), edits, message=message, author=self.author(), guard=guard
         ).commit
+
+
+@dataclass(frozen=True)
+class VaultRequests:
+    """``effects.ports.Requests``: one added file on a branch of its own, pushed as the vault's account."""
+
+    mirror: Callable[[], Path]
+    remote: Callable[[str], Remote]
+    """Account -> the ops repo's remote."""
+    author: Callable[[], Signature]
+
+    def propose(self, account: str, branch: str, base: str, path: str, text: str, message: str) -> str:
+        who = replace(self.author(), name=account, email=f"{account}@factory.invalid")
+        return add_file(
+            self.remote(account), self.mirror(), branch=branch, base=base, path=path, data=text.encode(),
+            message=message, author=who,
+        )  # fmt: skip
 
 
 @dataclass

@@ -64,6 +64,15 @@ class OpsFiles(Protocol):
         ...
 
 
+class Requests(Protocol):
+    """Branches of the ops repo that propose a vault action."""
+
+    def propose(self, account: str, branch: str, base: str, path: str, text: str, message: str) -> str:
+        """Have ``branch`` at a commit that adds exactly this one file to ``base``'s tip; the commit. A branch that is
+        there and does so stays as it is. Raises RefMoved (another file is on that branch), NotFound, ForgeError."""
+        ...
+
+
 class Gates(Protocol):
     """What may stop an effect at the moment it is tried."""
 
@@ -86,6 +95,8 @@ class Ports:
     ops: OpsFiles
     gates: Gates
     now: Callable[[], datetime]
+    requests: Requests | None = None
+    """None: this host proposes no vault actions."""
     may_write: Callable[[str, str], bool] | None = None
     """(repo, login) -> whether that person still has write there, read afresh (by the sentinel). Asked about people
     whose approval a merge leans on; None: what the plan knew counts."""

@@ -21,6 +21,7 @@ from factory.plan.operations import (
     AddLabels,
     CancelRun,
     CloseIssue,
+    ClosePull,
     CreateIssue,
     DeleteBranch,
     FinishRun,
@@ -34,6 +35,7 @@ from factory.plan.operations import (
     PostStatus,
     PushBranch,
     RemoveLabel,
+    RequestAction,
     SetStatusComment,
     StartRun,
     Unperformable,
@@ -93,6 +95,11 @@ class Steps:
             case CloseIssue():
                 issue = self._forge(op.account).issue(RepoName.parse(op.repo), op.number)
                 return Done() if issue.state is ItemState.CLOSED else None
+            case ClosePull():
+                pull = self._forge(op.account).pull(RepoName.parse(op.repo), op.number)
+                return Done() if pull.state is ItemState.CLOSED else None
+            case RequestAction():
+                return self._requested(op, doubtful=doubtful)
             case MergePull():
                 pull = self._forge(op.account).pull(RepoName.parse(op.repo), op.number)
                 return self._merged(pull, op) if pull.merged else None
@@ -132,6 +139,11 @@ class Steps:
                 return self._update(op)
             case DeleteBranch():
                 return self._delete(op)
+            case ClosePull():
+                self._forge(op.account).edit_pull(RepoName.parse(op.repo), op.number, state="closed")
+                return Done()
+            case RequestAction():
+                return self._request(op)
             case OpenPull() | PostReview() | PostComment() | CreateIssue() | SetStatusComment():
                 return self._post(entry, number, op)
             case AddLabels() | RemoveLabel() | CloseIssue():
@@ -157,6 +169,23 @@ class Steps:
         mine = [p for p in forge.pulls(repo, state="closed") if p.head_ref == op.head]
         there = self._markers.find(self.marker(entry, number, "pull"), mine, op.account)
         return Done({"pull": str(there.number)}) if there else None
+
+    def _requested(self, op: RequestAction, *, doubtful: bool) -> Done | None:
+        """Its branch names the action, so a pull request of it by that account is this one; after a first try also
+        one that is over since."""
+        state = "all" if doubtful else "open"
+        pulls = self._forge(op.account).pulls(RepoName.parse(op.repo), state=state)
+        mine = [p for p in pulls if p.head_ref == op.branch and _by(p, op.account)]
+        return Done({"vault": op.id, "vault_pull": str(mine[-1].number)}) if mine else None
+
+    def _request(self, op: RequestAction) -> Done:
+        if self._ports.requests is None:
+            raise Unperformable(f"{op.id} cannot be proposed: this host has no vault")
+        self._ports.requests.propose(op.account, op.branch, op.base, op.path, op.text, op.message)
+        pull = self._forge(op.account).create_pull(
+            RepoName.parse(op.repo), head=op.branch, base=op.base, title=op.title, body=op.body
+        )
+        return Done({"vault": op.id, "vault_pull": str(pull.number)})
 
     def _reviewed(self, entry: Entry, number: int, op: PostReview) -> Done | None:
         given = self._forge(op.account).reviews(RepoName.parse(op.repo), op.number)
@@ -331,6 +360,9 @@ def _by(pull: Pull, account: str) -> bool:
     return pull.author.login.lower() == account.lower()
 
 
+KEPT = ("pull", "merge", "review", "issue", "vault_pull")
+
+
 def _of_run(facts: dict[str, str]) -> dict[str, str]:
     """Facts of an effect's steps that belong to the run's record."""
-    return {name: value for name, value in facts.items() if name in ("pull", "merge", "review", "issue")}
+    return {name: value for name, value in facts.items() if name in KEPT}

@@ -6,7 +6,6 @@ in Jinja's sandbox with strict undefined names, so that a forgotten value is an 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from factory.config.model import AgentEntry, Budgets, Ci, Environment, Mode
 from factory.errors import ConfigInvalid
 from factory.ops.dashboard import DashboardFacts, render
 from factory.ops.markdown import plain
+from factory.ops.toml_text import toml_value
 
 _SUFFIX = ".j2"
 
@@ -102,23 +102,6 @@ def render_folder(folder: Path, values: Mapping[str, object]) -> Mapping[str, by
     if not found:
         raise ConfigInvalid(f"rendering {folder}: no template there", hint="the installation is incomplete")
     return found
-
-
-def toml_value(value: object) -> str:
-    """A string, number, truth value or sequence of them, as TOML spells it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        # 40.0 is written 40, as a person would.
-        return str(int(value)) if abs(value) < 1e15 and float(value).is_integer() else repr(value)
-    if isinstance(value, str):
-        # JSON's escapes are TOML's, but for DEL, which TOML does not take as it is.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, list | tuple | set | frozenset):
-        items = [toml_value(item) for item in value]
-        line = f"[{', '.join(items)}]"
-        return line if len(line) <= 100 else "[\n" + "".join(f"    {item},\n" for item in items) + "]"
-    raise TypeError(f"a {type(value).__name__} cannot be written as TOML")
 
 
 def _comment(reason: str) -> str:

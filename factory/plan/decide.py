@@ -23,12 +23,14 @@ from factory.plan import (
     settle,
     status_comment,
     triage,
+    vault_pulls,
 )
 from factory.plan.admission import Desk, stopped
 from factory.plan.effect import Effect, Plan
 from factory.plan.model import Intent, Obstacle, Skip, World
 from factory.plan.operations import MergePull, Operation
 from factory.plan.pull_actions import Try
+from factory.plan.settle import Wanted
 from factory.plan.start import start
 from factory.runs.model import Subject
 
@@ -54,7 +56,7 @@ def decide(world: World, now: datetime, intents: Iterable[Intent] = ()) -> Plan:
     draft = _Draft(Desk(world, now))
     _settle(draft, world, now)
     _recover(draft, world, now)
-    _ops_pulls(draft, world)
+    _ops_pulls(draft, world, now)
     wanted = _pulls(draft, world, now)
     wanted += [(intent, ()) for intent in ci.intents(world, now)]
     wanted += _base(draft, world, now)
@@ -65,7 +67,7 @@ def decide(world: World, now: datetime, intents: Iterable[Intent] = ()) -> Plan:
     return Plan(tuple(draft.effects), tuple(draft.skips))
 
 
-_Wanted = list[tuple[Intent, tuple[Operation, ...]]]
+_Intents = list[tuple[Intent, tuple[Operation, ...]]]
 
 
 def _settle(draft: _Draft, world: World, now: datetime) -> None:
@@ -89,6 +91,7 @@ def _settle(draft: _Draft, world: World, now: datetime) -> None:
             draft.do(
                 settle.settle(
                     spec, settled.result, formula, record, lease=spec.subject.key, now=now,
+                    vault=Wanted(settled.asked, settled.unfit, str(world.ops), world.config.account("vault")),
                     factory_account=world.config.account("factory"), log_url=names.log_url(world, spec.run),
                 )
             )  # fmt: skip
@@ -105,9 +108,13 @@ def _recover(draft: _Draft, world: World, now: datetime) -> None:
             draft.skip(record.subject, found)
 
 
-def _ops_pulls(draft: _Draft, world: World) -> None:
+def _ops_pulls(draft: _Draft, world: World, now: datetime) -> None:
+    if not any(pause.scope == "all" for pause in world.pauses):
+        for effect in (*vault_pulls.endings(world), *vault_pulls.comparisons(world)):
+            if draft.desk.busy(effect.subject) is None:  # else the next tick: nothing waits for it
+                draft.do(effect)
     for facts in sorted(world.ops_pulls, key=lambda f: f.pull.number):
-        found = ops_pulls.decide(world, facts)
+        found = vault_pulls.decide(world, facts, now) or ops_pulls.decide(world, facts)
         subject = ops_pulls.subject(world, facts.pull.number)
         if isinstance(found, Effect):
             _direct(draft, found)
@@ -140,8 +147,8 @@ def _repo(effect: Effect) -> str:
     return effect.subject.repo
 
 
-def _pulls(draft: _Draft, world: World, now: datetime) -> _Wanted:
-    wanted: _Wanted = []
+def _pulls(draft: _Draft, world: World, now: datetime) -> _Intents:
+    wanted: _Intents = []
     for facts in sorted(world.pulls, key=lambda f: (f.pull.created_at, f.pull.number)):
         subject = names.pull_subject(world, facts.pull.number)
         action = pulls.decide(world, facts, now)
@@ -160,7 +167,7 @@ def _pulls(draft: _Draft, world: World, now: datetime) -> _Wanted:
     return wanted
 
 
-def _base(draft: _Draft, world: World, now: datetime) -> _Wanted:
+def _base(draft: _Draft, world: World, now: datetime) -> _Intents:
     found = base_branch.decide(world, now)
     subject = names.base_subject(world)
     if isinstance(found, Intent):
@@ -188,7 +195,7 @@ def _answers(draft: _Draft, world: World) -> None:
             _direct(draft, effect)
 
 
-def _start(draft: _Draft, world: World, now: datetime, wanted: _Wanted) -> None:
+def _start(draft: _Draft, world: World, now: datetime, wanted: _Intents) -> None:
     before = {id(intent): operations for intent, operations in wanted}
     issues = {facts.issue.number: facts for facts in world.issues}
     started: set[int] = set()

@@ -103,7 +103,7 @@ def _rejected(pull: Pull, given: tuple[Review, ...], rule: GateRules) -> Obstacl
 def _approved(pull: Pull, given: tuple[Review, ...], rule: GateRules) -> Obstacle | None:
     approving = reviews.approvals(given, pull.head_sha, pull.author.login)
     at = pull.head_sha[:8]
-    if rule.person_needed and not approving & rule.people:
+    if rule.person_needed and len(approving & rule.people) < rule.approvals:
         return Obstacle(
             "person-needed", f"a person's approval is needed: {rule.person_needed}",
             f"a person: approve #{pull.number} at {at}", pull.updated_at,

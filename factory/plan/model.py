@@ -14,6 +14,7 @@ from typing import TypeVar, cast
 from factory.config.model import FactoryConfig, RoleDefinition
 from factory.forge.values import ChangedFile, Comment, Dependency, Issue, Pull, RepoName, Review, Status, TimelineEvent
 from factory.formula.model import Formula
+from factory.plan.vault import Asked, VaultFacts
 from factory.runs.model import RunRecord, Subject
 from factory.runs.spec import SessionResult, SessionSpec
 
@@ -110,6 +111,10 @@ class Settled:
     result: SessionResult
     formula: Formula | None = None
     """The formula the run was pinned to (``spec.formula_text``, loaded); None: the one in force."""
+    asked: tuple[Asked, ...] = ()
+    """The vault actions it asked for."""
+    unfit: str = ""
+    """Why what it asked of the vault cannot be asked; empty: it can."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +166,7 @@ class World:
     """Issues whose status comment a person deleted: not posted again (``spool.muted()``)."""
     web_url: str = ""
     """Where a person reads run logs: ``<web_url>/runs/<run>/log``. Empty: no link."""
+    vault: VaultFacts = field(default_factory=VaultFacts)
 
     def derived(self, name: str, compute: Callable[[], T]) -> T:
         """``compute()``, remembered under ``name`` as long as this World lives: what pure functions ask again and again

@@ -33,6 +33,8 @@ class GateRules:
     person_needed: str = ""
     """Why a person's approval is needed; empty: it is not."""
     needs_approval: bool = True
+    approvals: int = 1
+    """How many different people must approve where a person is needed."""
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,31 @@ class UpdatePull:
 
 
 @dataclass(frozen=True)
+class ClosePull:
+    """Close a pull request without merging it."""
+
+    repo: str
+    account: str
+    number: int
+
+
+@dataclass(frozen=True)
+class RequestAction:
+    """Propose a vault action: a branch with one added file on its base's tip, and its pull request."""
+
+    repo: str
+    account: str
+    id: str
+    branch: str
+    base: str
+    path: str
+    text: str
+    title: str
+    body: str
+    message: str
+
+
+@dataclass(frozen=True)
 class DeleteBranch:
     """Only if the branch is still at ``head``."""
 
@@ -235,6 +262,7 @@ class OpsWrite:
 Operation = (
     StartRun | FinishRun | CancelRun | PushBranch | OpenPull | PostReview | PostStatus | PostComment | SetStatusComment
     | AddLabels | RemoveLabel | CreateIssue | CloseIssue | MergePull | UpdatePull | DeleteBranch | OpsWrite
+    | ClosePull | RequestAction
 )  # fmt: skip
 
 KINDS: Mapping[str, type[Operation]] = {
@@ -243,6 +271,7 @@ KINDS: Mapping[str, type[Operation]] = {
     "set-status-comment": SetStatusComment, "add-labels": AddLabels, "remove-label": RemoveLabel,
     "create-issue": CreateIssue, "close-issue": CloseIssue, "merge-pull": MergePull, "update-pull": UpdatePull,
     "delete-branch": DeleteBranch, "ops-write": OpsWrite,
+    "close-pull": ClosePull, "request-action": RequestAction,
 }  # fmt: skip
 """Name of each operation in a stored effect. Names are never reused for something else."""
 

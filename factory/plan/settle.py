@@ -28,8 +28,10 @@ from factory.plan.operations import (
     PostStatus,
     PushBranch,
     RemoveLabel,
+    RequestAction,
 )
 from factory.plan.start import ACTING, PROJECT
+from factory.plan.vault import Asked
 from factory.runs.model import Cause, RunRecord, RunState
 from factory.runs.spec import SessionResult, SessionSpec, StepResult
 
@@ -40,6 +42,16 @@ INFRASTRUCTURE_EXITS = frozenset({125, 128, 137})
 
 VERDICTS = {"approve": ReviewState.APPROVED, "request_changes": ReviewState.REQUEST_CHANGES,
             "comment": ReviewState.COMMENT}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the session asked of the vault, as actions ready to be proposed; ``unfit``: why that cannot be."""
+
+    asked: tuple[Asked, ...] = ()
+    unfit: str = ""
+    repo: str = ""
+    account: str = ""
 
 
 @dataclass
@@ -67,13 +79,14 @@ def settle(
     now: datetime,
     factory_account: str,
     log_url: str = "",
+    vault: Wanted | None = None,
 ) -> Effect:
     """The one effect of a session that ended. ``record`` is the journal's unfinished record of the run."""
     draft = _Draft(state=result.state, cause=result.cause, detail=result.detail[-DETAIL:])
     if formula.grants.statuses:
         _ci(draft, spec, result, formula, factory_account, log_url)
     elif result.state is RunState.SUCCEEDED or result.cause is Cause.REFUSED:
-        _succeeded(draft, spec, result, formula)
+        _succeeded(draft, spec, result, formula, vault or Wanted())
     finished = replace(
         record,
         state=draft.state,
@@ -172,10 +185,17 @@ def _kind(formula: Formula, result: StepResult) -> StepKind | None:
 # ---- sessions of agents --------------------------------------------------------------------------------------------
 
 
-def _succeeded(draft: _Draft, spec: SessionSpec, result: SessionResult, formula: Formula) -> None:
+def _succeeded(
+    draft: _Draft, spec: SessionSpec, result: SessionResult, formula: Formula, vault: Wanted
+) -> None:
     exceeded = exceeds(result, formula)
     if exceeded:
         draft.fail(Cause.GATE, f"asked for more than was granted: {exceeded}")
+        return
+    asked = sum(1 for line in result.outbox if line.get("kind") == "vault")
+    if vault.unfit or asked != len(vault.asked):
+        words = vault.unfit or "what it asked of the vault is not known here"
+        draft.fail(Cause.INVALID_OUTPUT, f"asked the vault for what it cannot do: {words}")
         return
     person = [text for step in result.steps for text in _strings((step.answer or {}).get("person"))]
     if person:
@@ -189,6 +209,7 @@ def _succeeded(draft: _Draft, spec: SessionSpec, result: SessionResult, formula:
         _commits(draft, spec, result, formula)
     if draft.state is RunState.SUCCEEDED or draft.cause is Cause.REFUSED:
         _outbox(draft, spec, result)
+        _vault(draft, vault)
 
 
 def exceeds(result: SessionResult, formula: Formula) -> str | None:
@@ -210,8 +231,8 @@ def exceeds(result: SessionResult, formula: Formula) -> str | None:
             return f"the labels {', '.join(wanted)}"
         if asks == "issue" and not set(wanted) <= set(grants.issues.labels if grants.issues else ()):
             return f"an issue with the labels {', '.join(wanted)}"
-        if asks == "vault" and not grants.vault:
-            return "a vault action"
+        if asks == "vault" and asked.get("formula") not in grants.vault:
+            return f"the vault action {str(asked.get('formula'))[:40]}"
     return None
 
 
@@ -346,3 +367,14 @@ def _outbox(draft: _Draft, spec: SessionSpec, result: SessionResult) -> None:
                     f"{body}\n\n{source}".strip(), _asked_labels(line),
                 )
             )  # fmt: skip
+
+
+def _vault(draft: _Draft, vault: Wanted) -> None:
+    """What leaves the factory is only proposed here: an approval and the dispatcher stand before it."""
+    for one in vault.asked:
+        draft.operations.append(
+            RequestAction(vault.repo, vault.account, one.id, one.branch, one.base, one.path, one.text, one.title,
+                          one.body, one.message)
+        )  # fmt: skip
+    if vault.asked:
+        draft.facts["vault"] = " ".join(one.id for one in vault.asked)

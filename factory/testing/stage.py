@@ -127,6 +127,20 @@ class StageOps:
         return builders.sha(message) if changed else None
 
 
+class StageRequests:
+    """Branches that add one file, in the project (the stage has no ops repo of its own)."""
+
+    def __init__(self, outside: Outside) -> None:
+        self._o = outside
+
+    def propose(self, account: str, branch: str, base: str, path: str, text: str, message: str) -> str:
+        there = self._o.head(branch)
+        if there is not None:
+            return there
+        forge = self._o.forge.as_user(account)
+        return forge.commit(builders.PROJECT, branch, {path: text}, start=self._o.head(base), message=message)
+
+
 class StageGates:
     """Mode and pauses of the stage."""
 
@@ -149,6 +163,7 @@ def stage_ports(o: Outside, wrap: Callable[[Forge], Forge] = lambda forge: forge
         launcher=StageLauncher(o),
         ops=StageOps(o),
         gates=StageGates(o),
+        requests=StageRequests(o),
         now=lambda: o.now,
     )
 
@@ -273,7 +288,7 @@ def outside(folder: Path, *, config: FactoryConfig | None = None) -> Outside:
         files={"README.md": "# tally\n", "tally/statistics.py": "mean = 1\n"},
         permissions={
             "founder": "admin", "colleague": "write", "outsider": "read", "dev-bot": "write",
-            "review-bot": "write", "factory-bot": "write", "sentinel-bot": "read",
+            "review-bot": "write", "factory-bot": "write", "sentinel-bot": "read", "vault-bot": "write",
         },
         labels=("backlog", "priority"),
     )  # fmt: skip

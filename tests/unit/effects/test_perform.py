@@ -25,6 +25,7 @@ from factory.plan.operations import (
     AddLabels,
     CancelRun,
     CloseIssue,
+    ClosePull,
     CreateIssue,
     DeleteBranch,
     FinishRun,
@@ -38,6 +39,7 @@ from factory.plan.operations import (
     PostStatus,
     PushBranch,
     RemoveLabel,
+    RequestAction,
     SetStatusComment,
     StartRun,
     UpdatePull,
@@ -218,6 +220,15 @@ OPERATIONS: dict[str, tuple[Callable[[Bench], Operation], Callable[[Bench], obje
         lambda t: t.repo.items[2].merged
         and len([c for c in t.outside.forge.world.git.commits.values() if len(c.parents) == 2]) == 1,
     ),
+    "close a pull request": (
+        lambda t: ClosePull(REPO, "dev-bot", 2), lambda t: t.repo.items[2].state is ItemState.CLOSED,
+    ),
+    "request a vault action": (
+        lambda t: RequestAction(REPO, "vault-bot", "a-1", "vault/a-1", "main", "vault/actions/a-1.toml", "v = 1\n",
+                                "a title", "facts", "Request a-1"),
+        lambda t: [i.title for i in t.repo.items.values() if i.head == "vault/a-1"] == ["a title"]
+        and t.outside.forge.world.git.tree(t.outside.head("vault/a-1"))["vault/actions/a-1.toml"] == "v = 1\n",
+    ),
     "delete a branch": (
         lambda t: DeleteBranch(REPO, "factory-bot", "other", t.outside.head("other") or ""),
         lambda t: t.outside.head("other") is None,
@@ -348,6 +359,20 @@ def test_facts_of_earlier_steps_reach_the_record(bench: Bench) -> None:
     record = bench.outside.journal[spec.run]
     assert (record.state, record.fact("pull")) == (RunState.SUCCEEDED, "3")
     assert bench.outside.leases == {}
+
+
+def test_what_was_asked_of_the_vault_reaches_the_record(bench: Bench) -> None:
+    spec, finish = a_run(bench)
+    request = RequestAction(REPO, "vault-bot", "a-1", "vault/a-1", "main", "vault/actions/a-1.toml", "", "t", "b", "m")
+    assert bench.do(request, finish, run=spec.run).ending is Ending.DONE
+    number = next(n for n, item in bench.repo.items.items() if item.head == "vault/a-1")
+    assert bench.outside.journal[spec.run].fact("vault_pull") == str(number)
+
+
+def test_without_a_vault_here_an_action_is_given_up(bench: Bench) -> None:
+    bench.changes["requests"] = None
+    outcome = bench.do(RequestAction(REPO, "vault-bot", "a-1", "vault/a-1", "main", "p", "", "t", "b", "m"))
+    assert (outcome.ending, outcome.reason) == (Ending.ABANDONED, "a-1 cannot be proposed: this host has no vault")
 
 
 def test_a_posted_marker_is_the_runs_own(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -19,8 +20,10 @@ from factory.plan.operations import (
     PostStatus,
     PushBranch,
     RemoveLabel,
+    RequestAction,
 )
-from factory.plan.settle import finding_digest, settle
+from factory.plan.settle import Wanted, finding_digest, settle
+from factory.plan.vault import Asked
 from factory.runs.model import Cause, RunRecord, RunState, Subject
 from factory.runs.spec import SessionResult, SessionSpec, StepResult
 from factory.testing import builders as b
@@ -320,3 +323,49 @@ def test_taking_off_a_label_that_is_not_granted_is_refused() -> None:
     result = b.result(spec, head=NEW, commits=1, outbox=(asked("label", add=[], remove=["backlog"]),))
     effect = settled(spec, result)
     assert not any(isinstance(op, RemoveLabel) for op in effect.operations)
+
+
+# ---- the vault -----------------------------------------------------------------------------------------------------
+
+ID = "2026-11-21-release-7f3a09c2"
+RELEASE = Asked(
+    ID, "high", f"vault/{ID}", "main", f"vault/actions/{ID}.toml", "v = 1\n", "a title", "facts", "a message"
+)
+GRANTED = replace(b.FORMULAS["dev"], grants=replace(b.FORMULAS["dev"].grants, vault=("release",)))
+
+
+def vault(asked: tuple[Asked, ...] = (RELEASE,), unfit: str = "", formula: str = "release") -> Effect:
+    spec = b.spec()
+    line = {"kind": "vault", "formula": formula, "parameters": {"tag": "v1"}}
+    left = b.result(spec, head=NEW, outbox=(line,))
+    return settle(
+        spec, left, GRANTED, b.unfinished(), lease="k", now=b.NOW, factory_account="factory-bot",
+        vault=Wanted(asked, unfit, "acme/tally-ops", "vault-bot"),
+    )  # fmt: skip
+
+
+def test_a_vault_action_is_proposed_after_the_work() -> None:
+    effect = vault()
+    assert kinds(effect) == ["PushBranch", "OpenPull", "AddLabels", "RequestAction", "FinishRun"]
+    request = effect.operations[-2]
+    assert isinstance(request, RequestAction)
+    assert (request.repo, request.account, request.branch, request.text) == (
+        "acme/tally-ops", "vault-bot", RELEASE.branch, RELEASE.text,
+    )  # fmt: skip
+    assert ended(effect).state is RunState.SUCCEEDED
+    assert ended(effect).fact("vault") == RELEASE.id
+
+
+@pytest.mark.parametrize(
+    ("effect", "cause", "words"),
+    [
+        (lambda: vault((), "params.tag: release@1 needs it"), Cause.INVALID_OUTPUT, "release@1 needs it"),
+        (lambda: vault(()), Cause.INVALID_OUTPUT, "is not known here"),
+        (lambda: vault(formula="promote"), Cause.GATE, "the vault action promote"),
+    ],
+)
+def test_what_cannot_be_asked_fails_the_whole_run(effect: Callable[[], Effect], cause: Cause, words: str) -> None:
+    made = effect()
+    assert kinds(made) == ["FinishRun"]
+    assert (ended(made).state, ended(made).cause) == (RunState.FAILED, cause)
+    assert words in ended(made).detail

@@ -17,6 +17,7 @@ from factory.vault.action import check as check_bytes
 from factory.vault.canonical import plain
 from factory.vault.formulas import POLICY, Param, VaultFormula
 from factory.vault.people.facts import Last, facts_of, markdown
+from factory.vault.people.rules import FOLDER as FORMULAS
 from factory.vault.people.rules import Rules
 from factory.vault.policy import Policy, Ruling, check, ruling
 
@@ -112,9 +113,10 @@ def draft(wish: Wish, rules: Rules, known: Known | None = None) -> Draft:
         )
     if formula is None:
         there = ", ".join(f.key for f in rules.formulas.values() if f.key in policy.formulas) or "none"
-        raise Unfit(
-            (Finding("unknown-formula", "formula", f"the vault has no {wish.formula[:60]}", f"it has {there}"),)
-        )
+        file = f"{FORMULAS}/{wish.formula[:40].partition('@')[0]}.toml"
+        why = [problem for problem in rules.problems if problem.startswith(file)]
+        words = why[0] if why else f"the vault has no {wish.formula[:60]}"
+        raise Unfit((Finding("unknown-formula", "formula", words, f"it has {there}"),))
     parameters = dict(wish.parameters)
     reason = wish.reason or ("" if REASON in formula.params else parameters.pop(REASON, ""))
     params, found = typed(parameters, formula)

@@ -33,6 +33,7 @@ files = { type = "texts", required = false }
 
 [[steps]]
 id = "build"
+kind = "shell"
 argv = ["git", "archive", "--output=out.tar.gz", "HEAD"]
 """
 
@@ -48,6 +49,7 @@ floor = "low"
 lane = ["host"]
 hosts = ["GET,HEAD policy"]
 undo = "nothing to undo"
+effects = ["keep"]
 
 [vault.params]
 host = { type = "host" }
@@ -65,6 +67,7 @@ floor = "medium"
 secrets = ["HOOK_TOKEN"]
 hosts = ["POST hooks.example.org/in"]
 unique = true
+effects = ["call"]
 
 [vault.params]
 event = { type = "enum", choices = ["deployed", "failed"] }

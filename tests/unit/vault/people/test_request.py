@@ -114,6 +114,12 @@ def test_a_formula_that_was_changed_is_not_the_one_the_policy_names() -> None:
         draft(wish(), read_rules(policy(), other))
 
 
+def test_a_formula_that_cannot_be_read_says_why() -> None:
+    broken = {**FILES, "release": FILES["release"].replace(b'class = "C"', b'class = "E"')}
+    with pytest.raises(Unfit, match=r"formulas/release.toml: not a formula of the vault: class not valid"):
+        draft(wish(), read_rules(policy(), broken))
+
+
 def test_one_asker_cannot_pile_up_requests() -> None:
     assert "too-many-pending" in wrong(wish(), Known(waiting={"role:dev": 2}), policy(pending=2))
     assert draft(wish(), rules(policy(pending=2)), Known(waiting={"role:dev": 1, "role:planner": 7}))

@@ -21,6 +21,7 @@ from factory.forge.setup import (
     OnlyMerge,
     Propose,
     Protect,
+    ProtectTags,
     RepoObserved,
     SetCollaborator,
     SetupStep,
@@ -184,6 +185,9 @@ def _instruction(step: SetupStep, prepared: Prepared) -> str:
                 f"protect the branch {rule.rule_name} of {repo}: "
                 f"{verb} /api/v1/repos/{repo}/branch_protections{place} {body}"
             )
+        case ProtectTags(repo, users):
+            body = json.dumps({"name_pattern": "*", "whitelist_usernames": list(users)}, separators=(",", ":"))
+            return f"keep the tags of {repo} for these accounts: POST /api/v1/repos/{repo}/tag_protections {body}"
         case Unprotect(repo, name):
             return f"remove the branch rule {name} of {repo}, which would win over ours"
         case _:

@@ -175,10 +175,11 @@ class Setting:
         kept = {login: self.deployment.token(login) for login in logins if _has(self.deployment, login)}
         if not kept:
             return frozenset()
-        # Every account of ours works on the ops repo; where tokens are limited to repos, an older one may not see it.
+        # Every account but one works on the ops repo; where tokens are limited to repos, an older one may not see it.
         limited = self.site.looker.version().major >= TOKENS_LIMITED_TO_REPOS
         there = self.site.looker.find_repo(self.ops) is not None
-        return working_tokens(self.host.forge_url, kept, self.ops, seeing=there or limited)
+        elsewhere = {self.accounts["release"]: self.project}
+        return working_tokens(self.host.forge_url, kept, self.ops, elsewhere=elsewhere, seeing=there or limited)
 
     def said(self, line: str) -> None:
         self.steps.append(line)

@@ -12,7 +12,7 @@ from factory.config.shape import Findings, meant, table, tables, texts
 from factory.config.source import read
 from factory.errors import Problem
 
-DUTIES = frozenset({"factory", "ci", "vault", "dispatcher", "sentinel"})
+DUTIES = frozenset({"factory", "ci", "vault", "dispatcher", "release", "sentinel"})
 """Accounts that no role definition names."""
 
 

@@ -130,6 +130,7 @@ DEFAULT_ACCOUNTS: Mapping[str, str] = {
     "factory": "factory-bot",
     "vault": "vault-bot",
     "dispatcher": "dispatcher-bot",
+    "release": "release-bot",
     "sentinel": "sentinel-bot",
 }
 

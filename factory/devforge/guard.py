@@ -1,4 +1,4 @@
-"""What a protected branch allows to be pushed or committed, in the order and words of Forgejo's pre-receive."""
+"""What a protected branch or tag allows to be pushed or committed, in the order and words of Forgejo's pre-receive."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from factory.devforge import globs
 from factory.devforge.moves import Change
-from factory.devforge.store import protections
+from factory.devforge.store import protections, tag_rules
 from factory.devforge.store.access import Actor, Mode, mode
 from factory.devforge.store.database import Store
 from factory.devforge.store.protections import Rule
@@ -27,7 +27,9 @@ def refusal(store: Store, actor: Actor, repo: Repo, change: Change, objects_at: 
         return NO_WRITE
     branch = change.branch
     if branch is None:
-        return None
+        tag = change.ref.removeprefix("refs/tags/")
+        held = tag != change.ref and not tag_rules.may(store, repo, actor.who, tag)
+        return f"Tag {tag} is protected" if held else None
     if change.new == ZERO and branch == repo.default_branch:
         return f"branch {branch} is the default branch and cannot be deleted"
     rule = protections.for_branch(store, repo, branch)

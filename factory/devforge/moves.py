@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from factory.devforge.errors import Refusal, invalid
-from factory.devforge.store import dependencies, issues, pulls, references, repos, reviews, timeline, users
+from factory.devforge.store import dependencies, issues, pulls, references, releases, repos, reviews, timeline, users
 from factory.devforge.store.access import Mode, user_mode
 from factory.devforge.store.database import Row, Store
 from factory.devforge.store.events import Event
@@ -186,6 +186,8 @@ def _settle(
             if branch is not None:
                 _branch_moved(store, repos.by_id(store, repo.id), doer, branch, change, merge)
             elif change.ref.startswith("refs/tags/"):
+                if change.new == ZERO:
+                    releases.unpublish(store, repo, change.ref.removeprefix("refs/tags/"))
                 _tell_push(store, repo, doer, change)
         if moved:
             repos.touch(store, repo)

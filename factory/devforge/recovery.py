@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from factory.devforge import moves, receive
-from factory.devforge.store import pulls, repos
+from factory.devforge.store import pulls, releases, repos
 from factory.devforge.store.database import Store
 from factory.git import objects
 
@@ -15,6 +15,7 @@ def recover(store: Store) -> None:
     _find_renamed(store)
     _unlock(store)
     receive.sweep(store.home)
+    releases.sweep(store)
     moves.recover(store)
     _pull_refs(store)
 

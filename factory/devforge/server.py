@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, unquote
 
 from factory.devforge import auth, connection, recovery
 from factory.devforge.access_log import AccessLog
-from factory.devforge.api import describe, dispatch, misc
+from factory.devforge.api import describe, dispatch, downloads, misc
 from factory.devforge.errors import Refusal, Unauthorized
 from factory.devforge.faults import Fault, Faults
 from factory.devforge.githttp import GitAnswer, GitBackend, GitRequest
@@ -39,8 +39,10 @@ Pages = Callable[["Forge"], App]
 DESCRIPTIONS = ("/api/swagger.v1.json", "/swagger.v1.json")
 """What this forge offers; the second is where Forgejo has its own."""
 MAX_BODY = 32 * 1024 * 1024
+MAX_ASSET = 256 * 1024 * 1024
 THREADS = 8
 
+_ASSET = re.compile(r"^/repos/[^/]+/[^/]+/releases/[0-9]+/assets$")
 _SECRET = re.compile(r"\b(token|access_token|password|secret)=[^&]*", re.IGNORECASE)
 _log = logging.getLogger("factory.devforge")
 
@@ -160,6 +162,10 @@ class Forge:
             await _send(send, 404, {"Content-Type": "text/plain"}, b"404 page not found\n")
         elif (parts := _git_path(path)) is not None:
             await self._git(parts, scope, headers, receive, send, admin=admin, noted=noted)
+        elif downloads.asked(path) and (admin or "authorization" in headers):
+            actor = await self._actor(headers, admin, noted)
+            done = await self.in_thread(downloads.perform, self.store, actor, path)
+            await _send(send, *done, head=method == "HEAD")
         elif self.pages is not None and not admin:
             await self.pages(scope, receive, send)
         else:
@@ -183,7 +189,7 @@ class Forge:
     ) -> None:  # fmt: skip
         try:
             actor = await self._actor(headers, admin, noted)
-            body = await _body(receive)
+            body = await _body(receive, MAX_ASSET if _ASSET.search(path) else MAX_BODY)
         except Refusal as error:
             await _send(send, *dispatch.refusal(self.store, Actor(), error))
             return
@@ -315,11 +321,11 @@ async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
             return
 
 
-async def _body(receive: Receive) -> bytes:
+async def _body(receive: Receive, most: int = MAX_BODY) -> bytes:
     held = bytearray()
     async for piece in _chunks(receive):
         held += piece
-        if len(held) > MAX_BODY:
+        if len(held) > most:
             raise Refusal(413, "the request is too large")
     return bytes(held)
 

@@ -85,6 +85,14 @@ class Calls(ABC):
         """
 
     @abstractmethod
+    def upload(self, path: str, *, doing: str, data: bytes, query: Query) -> Reply:
+        """POST bytes below ``/api/v1`` and return the answer whatever its status. Raises ForgeUnavailable."""
+
+    @abstractmethod
+    def download(self, path: str, *, doing: str, most: int) -> Reply:
+        """GET bytes outside of the API, at most ``most`` of them. Raises ForgeUnavailable."""
+
+    @abstractmethod
     def refusal(self, reply: Reply, doing: str) -> ForgeError:
         """The error for an answer that is not the hoped-for one, credentials masked."""
 

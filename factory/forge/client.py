@@ -29,6 +29,7 @@ from factory.forge.calls import Query, Reply, at
 from factory.forge.issues import IssueCalls
 from factory.forge.merge import MergeCalls
 from factory.forge.redact import Redactor, basic_header
+from factory.forge.releases import ReleaseCalls
 from factory.forge.retry import MERGES, READ_AGAIN, READS, Backoff
 from factory.forge.settings import SettingsCalls
 from factory.forge.values import ForgeVersion, Repo, RepoName, User
@@ -37,11 +38,13 @@ TIMEOUT_S = 20.0
 MOST_BYTES = 32 * 1024 * 1024
 EMBEDDED_HEADER = "x-factory-forge"
 """The embedded forge says who it is in this header, so that its version can read like Forgejo's."""
+_SLOW = 128 * 1024
+"""Bytes a second that a transfer of files may be as slow as."""
 _AGENT = f"ops-factory/{__version__}"
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
-class ForgejoClient(IssueCalls, MergeCalls, SettingsCalls):
+class ForgejoClient(IssueCalls, MergeCalls, ReleaseCalls, SettingsCalls):
     """One account on one Forgejo (11 to 16) or embedded forge. Safe to use from several threads.
 
     ``token`` or ``basic`` (user, password) authenticates; with neither, and with ``uds``, the socket itself does.
@@ -178,6 +181,17 @@ class ForgejoClient(IssueCalls, MergeCalls, SettingsCalls):
             url = self._redirected(method, url, path, reply, doing)
         raise ForgeError(f"{doing}: the forge redirects in a circle")
 
+    def upload(self, path: str, *, doing: str, data: bytes, query: Query) -> Reply:
+        """POST bytes below the API, once; the time allowed grows with their size."""
+        url = f"{self.url}/api/v1{path}?{httpx.QueryParams(dict(query))}"
+        sent = {"Accept": "application/json", "Content-Type": "application/octet-stream"}
+        return self._once("POST", url, doing, headers=sent, auth=self._auth, content=data, more_s=len(data) / _SLOW)
+
+    def download(self, path: str, *, doing: str, most: int) -> Reply:
+        """GET bytes outside of the API, at most ``most``; never followed anywhere else."""
+        url = f"{self.url}{path}"
+        return self._once("GET", url, doing, headers={}, auth=self._auth, most=most, more_s=most / _SLOW)
+
     def _redirected(self, method: str, url: str, path: str, reply: Reply, doing: str) -> str:
         """Where to ask instead. A renamed repo answers 301, which would turn a write into a read: look it up first."""
         target = urljoin(url, reply.headers.get("location", ""))
@@ -223,18 +237,20 @@ class ForgejoClient(IssueCalls, MergeCalls, SettingsCalls):
             self._sleep(wait)
 
     def _once(
-        self, method: str, url: str, doing: str, *, headers: dict[str, str], auth: str, content: bytes | None = None
-    ) -> Reply:
+        self, method: str, url: str, doing: str, *, headers: dict[str, str], auth: str, content: bytes | None = None,
+        most: int | None = None, more_s: float = 0.0,
+    ) -> Reply:  # fmt: skip
         """One request, sent again only when it provably never left."""
         sent = headers | ({"Authorization": auth} if auth else {})
+        bounds = (most or self._most, 3 * self._timeout + more_s)
         try:
             try:
-                return self._exchange(method, url, doing, sent, content)
+                return self._exchange(method, url, doing, sent, content, *bounds)
             except _NEVER_SENT:
                 if method == "GET":
                     raise
                 self._sleep(self.reads.first)
-                return self._exchange(method, url, doing, sent, content)
+                return self._exchange(method, url, doing, sent, content, *bounds)
         except _NEVER_SENT as error:
             raise ForgeUnavailable(
                 f"{doing}: cannot reach the forge at {self._redact(self.url)}: {self._redact(str(error))}",
@@ -246,16 +262,19 @@ class ForgejoClient(IssueCalls, MergeCalls, SettingsCalls):
                 f"{doing}: no usable answer from {self._redact(self.url)} ({type(error).__name__}){fate}"
             ) from None
 
-    def _exchange(self, method: str, url: str, doing: str, headers: dict[str, str], content: bytes | None) -> Reply:
+    def _exchange(
+        self, method: str, url: str, doing: str, headers: dict[str, str], content: bytes | None, most: int,
+        seconds: float,
+    ) -> Reply:  # fmt: skip
         with self._lock:
             self._requests += 1
-        until = self._clock() + 3 * self._timeout
+        until = self._clock() + seconds
         watch = {"trace": self._note_socket}
         with (
-            self._cut_after(3 * self._timeout),
+            self._cut_after(seconds),
             self._http.stream(method, url, headers=headers, content=content, extensions=watch) as answer,
         ):
-            got = b"".join(self._bounded(answer.iter_bytes(), until, doing))
+            got = b"".join(self._bounded(answer.iter_bytes(), until, doing, most))
             seen = {key.lower(): value for key, value in answer.headers.items()}
             with self._lock:
                 self._server_time = _date(seen.get("date")) or self._server_time
@@ -285,12 +304,12 @@ class ForgejoClient(IssueCalls, MergeCalls, SettingsCalls):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
-    def _bounded(self, chunks: Iterator[bytes], until: float, doing: str) -> Iterator[bytes]:
+    def _bounded(self, chunks: Iterator[bytes], until: float, doing: str, most: int) -> Iterator[bytes]:
         size = 0
         for chunk in chunks:
             size += len(chunk)
-            if size > self._most:
-                raise ForgeError(f"{doing}: the answer is larger than {self._most} bytes")
+            if size > most:
+                raise ForgeError(f"{doing}: the answer is larger than {most} bytes")
             if self._clock() > until:
                 raise httpx.ReadTimeout("the answer takes too long")
             yield chunk

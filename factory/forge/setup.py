@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from factory.errors import ForgeRefused, NotFound
 from factory.forge.client import ForgejoClient
 from factory.forge.globs import first_match, is_glob
+from factory.forge.releases import TagRule
 from factory.forge.settings import ONLY_MERGE, differences
 from factory.forge.values import BranchProtection, ForgeVersion, Label, Repo, RepoName
 from factory.forge.wanted import RepoWanted, Wanted
 
+ALL_TAGS = "*"
 TOKENS_LIMITED_TO_REPOS = 15
 """First Forgejo whose tokens can be limited to repos. Such a token holds no scope but issue and repository,
 and no admin's rights."""
@@ -134,11 +136,24 @@ class Propose:
     """Shown, never applied: a rule of the project is the project's."""
 
     repo: RepoName
-    rule: BranchProtection
+    rule: BranchProtection | TagRule
     because: str
 
     def __str__(self) -> str:
+        if isinstance(self.rule, TagRule):
+            return f"proposed only: keep the tags of {self.repo} for {', '.join(self.rule.users)} ({self.because})"
         return f"proposed only: protect {self.rule.rule_name} of {self.repo} ({self.because})"
+
+
+@dataclass(frozen=True)
+class ProtectTags:
+    """Step: let nobody but these accounts make, move or delete tags."""
+
+    repo: RepoName
+    users: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"keep the tags of {self.repo} for {', '.join(self.users)}"
 
 
 SetupStep = (
@@ -150,6 +165,7 @@ SetupStep = (
     | AddLabel
     | MintToken
     | Protect
+    | ProtectTags
     | Unprotect
     | Propose
 )
@@ -163,6 +179,7 @@ class RepoObserved:
     permissions: Mapping[str, str]
     labels: frozenset[str]
     protections: tuple[BranchProtection, ...]
+    tag_rules: tuple[TagRule, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -200,6 +217,7 @@ def observe(admin: ForgejoClient, wanted: Wanted, *, tokens: Iterable[str] = ())
             {login: admin.permission(want.name, login) for login in sorted(asked)},
             frozenset(label.name for label in admin.labels(want.name)),
             tuple(admin.protections(want.name)),
+            admin.tag_rules(want.name) if want.taggers else (),
         )
     return Observed(admin.version(), accounts, repos, frozenset(tokens))
 
@@ -265,6 +283,19 @@ def _rule_steps(want: RepoWanted, have: RepoObserved | None) -> Iterable[SetupSt
             assert winner is not None
             yield Unprotect(want.name, winner)
             del there[winner]
+    if want.taggers:
+        yield from _tag_steps(want, have.tag_rules if have else ())
+
+
+def _tag_steps(want: RepoWanted, there: tuple[TagRule, ...]) -> Iterable[SetupStep]:
+    own = [rule for rule in there if rule.pattern != ALL_TAGS]
+    if not own and any(set(rule.users) == set(want.taggers) for rule in there):
+        return
+    if want.protect and not own:
+        yield ProtectTags(want.name, want.taggers)
+        return
+    because = f"the project's own rule {own[0].pattern} stays in force" if own else "apply it with --protect"
+    yield Propose(want.name, TagRule(0, ALL_TAGS, want.taggers), because)
 
 
 def _project_rule_steps(
@@ -324,6 +355,8 @@ def apply(
             case Protect(repo, rule):
                 assert is_glob(rule.rule_name)
                 admin.set_protection(repo, rule)
+            case ProtectTags(repo, users):
+                admin.set_tag_rule(repo, ALL_TAGS, users)
             case Unprotect(repo, name):
                 admin.delete_protection(repo, name)
             case Propose():
@@ -345,8 +378,11 @@ def _mint(admin: ForgejoClient, step: MintToken, name: str) -> str:
             admin.set_password(step.login, _password())
 
 
-def working_tokens(url: str, tokens: Mapping[str, str], repo: RepoName, *, seeing: bool = False) -> frozenset[str]:
-    """The logins whose kept token the forge still accepts (asked for ``repo``, which may not exist).
+def working_tokens(
+    url: str, tokens: Mapping[str, str], repo: RepoName, *, elsewhere: Mapping[str, RepoName], seeing: bool = False
+) -> frozenset[str]:
+    """The logins whose kept token the forge still accepts (asked for ``repo``, which may not exist; those that do not
+    work there for their repo in ``elsewhere``).
 
     With ``seeing`` it must see the repo: one limited to other repos is valid and of no use here.
     """
@@ -354,7 +390,7 @@ def working_tokens(url: str, tokens: Mapping[str, str], repo: RepoName, *, seein
     for login, token in tokens.items():
         with ForgejoClient(url, token) as client:
             try:
-                if client.find_repo(repo) is not None or not seeing:
+                if client.find_repo(elsewhere.get(login, repo)) is not None or not seeing:
                     good.add(login)
             except ForgeRefused as refused:
                 if refused.status != 401:

@@ -37,6 +37,8 @@ class RepoWanted:
     protections: tuple[BranchProtection, ...] = ()
     branches: tuple[str, ...] = ()
     """The branches those rules are about, in the same order."""
+    taggers: tuple[str, ...] = ()
+    """Who may make tags, where a rule about them is wanted: nobody else, above all no role account."""
     protect: bool = True
     """False: the rules are shown as a proposal."""
 
@@ -52,7 +54,7 @@ class Wanted:
 
     def without_protections(self) -> Wanted:
         """For the first pass: the ops repo's seed can only be pushed while ``main`` is not yet protected."""
-        return replace(self, repos=tuple(replace(repo, protections=(), branches=()) for repo in self.repos))
+        return replace(self, repos=tuple(replace(repo, protections=(), branches=(), taggers=()) for repo in self.repos))
 
 
 _WRITES = ("write:repository", "write:issue", "read:user")
@@ -69,6 +71,7 @@ SCOPES: Mapping[str, tuple[str, ...]] = {
     "factory": _WRITES,
     "vault": _WRITES,
     "dispatcher": ("write:repository", "read:issue", "read:user"),
+    "release": ("write:repository",),
     "sentinel": ("read:repository",),
 }
 """Duty -> token scopes. Pull requests, reviews and statuses need ``repository``; issues, comments, labels ``issue``."""
@@ -134,6 +137,7 @@ def wanted_setup(
                 labels=tuple(labels),
                 protections=(_project_rule(project_branch, bots, trusted, tuple(contexts)),),
                 branches=(project_branch,),
+                taggers=tuple(sorted({*trusted, bots["release"]})),
                 protect=protect,
             ),
             RepoWanted(
@@ -160,8 +164,10 @@ def repos_by_login(project: RepoName, ops: RepoName, accounts: Mapping[str, str]
 
 def _refuse_sharing(project: RepoName, bots: Mapping[str, str]) -> None:
     """Whoever approves writes nothing (``load_factory`` holds factory.toml to the same), and the sentinel, being admin
-    of both repos, has no other token: else one of our tokens could change settings. Logins compare without case."""
-    for duty in sorted((*APPROVER_DUTIES, "sentinel")):
+    of both repos, has no other token: else one of our tokens could change settings. Releases are made by an account
+    of their own: what asks for them cannot make them, and what tags cannot write the ledger. Logins compare without
+    case."""
+    for duty in sorted((*APPROVER_DUTIES, "release", "sentinel")):
         shared = sorted(
             other for other, login in bots.items() if other != duty and login.casefold() == bots[duty].casefold()
         )
@@ -171,6 +177,11 @@ def _refuse_sharing(project: RepoName, bots: Mapping[str, str]) -> None:
             raise ConfigInvalid(
                 f"setting up {project}: {bots[duty]} would be sentinel and {shared[0]}",
                 hint="the sentinel reads settings as an admin of the repos; give it an account of its own",
+            )
+        if duty == "release":
+            raise ConfigInvalid(
+                f"setting up {project}: {bots[duty]} would make releases and be {shared[0]}",
+                hint="only approved actions make tags and releases; give them an account of its own",
             )
         raise ConfigInvalid(
             f"setting up {project}: {bots[duty]} would be {shared[0]} and {duty}",
@@ -184,7 +195,7 @@ def _project_rights(bots: Mapping[str, str]) -> dict[str, str]:
 
 
 def _ops_rights(bots: Mapping[str, str]) -> dict[str, str]:
-    rights = {bots[duty]: "read" for duty in SCOPES}
+    rights = {bots[duty]: "read" for duty in SCOPES if duty != "release"}
     rights |= {bots[duty]: "write" for duty in OPS_WRITERS}
     return _weakest_first(rights, bots["sentinel"])
 

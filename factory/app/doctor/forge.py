@@ -61,7 +61,8 @@ def _tokens(deployment: Deployment, project: RepoName, again: str) -> Iterator[F
             kept[login] = deployment.token(login)
         except FactoryError:
             continue  # said below: no token and a dead token have the same remedy
-    good = working_tokens(deployment.host.forge_url, kept, RepoName.parse(known.ops), seeing=True)
+    elsewhere = {known.account("release"): RepoName.parse(known.project)}
+    good = working_tokens(deployment.host.forge_url, kept, RepoName.parse(known.ops), elsewhere=elsewhere, seeing=True)
     bad = [login for login in logins if login not in good]
     if bad:
         yield problem(AREA, "tokens", f"no working token for {', '.join(bad)}", again)

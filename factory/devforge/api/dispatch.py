@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from factory.devforge.api import files, forks, hooks, issues, misc, orgs, pulls, refs, repos, talk
+from factory.devforge.api import files, forks, hooks, issues, misc, orgs, pulls, refs, releases, repos, tag_rules, talk
 from factory.devforge.api.call import NULL, Answer, Call, Moved
 from factory.devforge.api.router import ROUTER
 from factory.devforge.errors import Refusal, Unauthorized, forbidden, not_found
@@ -20,7 +20,7 @@ from factory.errors import FactoryError
 
 PREFIX = "/api/v1"
 # Importing them registers their routes.
-GROUPS = (files, forks, hooks, issues, misc, orgs, pulls, refs, repos, talk)
+GROUPS = (files, forks, hooks, issues, misc, orgs, pulls, refs, releases, repos, tag_rules, talk)
 
 _log = logging.getLogger("factory.devforge")
 _NO_CACHE = "max-age=0, private, must-revalidate, no-transform"

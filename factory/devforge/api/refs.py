@@ -14,7 +14,7 @@ from factory.devforge.errors import Refusal, forbidden, invalid, not_found
 from factory.devforge.moves import Change
 from factory.devforge.render import git as render
 from factory.devforge.render import people
-from factory.devforge.store import access, protections, repos
+from factory.devforge.store import access, protections, releases, repos, tag_rules
 from factory.devforge.store.access import Mode
 from factory.devforge.store.repos import Repo
 from factory.git import objects
@@ -161,9 +161,11 @@ def create_tag(call: Call) -> Answer:
     name, message = call.text("tag_name"), call.text("message")
     check_branch_name(name)
     with call.store.exclusive():
-        target = resolve(repo, call.text("target"))
+        target = resolve(repo, call.text("target") or repo.default_branch)
         if target is None:
             raise not_found(f"target not found: {call.text('target')}")
+        if not tag_rules.may(call.store, repo, call.who, name):
+            raise invalid("user not allowed to create protected tag")
         if objects.read_ref(repo.path, f"refs/tags/{name}") is not None:
             raise Refusal(409, f"tag already exists [name: {name}]")
         oid = target
@@ -183,6 +185,10 @@ def delete_tag(call: Call) -> Answer:
         oid = objects.read_ref(repo.path, ref)
         if oid is None:
             raise not_found()
+        if releases.of_tag(call.store, repo, call.params["tag"]) is not None:
+            raise Refusal(409, "a tag attached to a release cannot be deleted directly")
+        if not tag_rules.may(call.store, repo, call.who, call.params["tag"]):
+            raise invalid("user not allowed to delete protected tag")
         moves.apply(call.store, repo, call.who, [Change(ref, oid, ZERO)])
     return nothing()
 

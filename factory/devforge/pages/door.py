@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from factory.devforge.errors import Refusal, Unauthorized
-from factory.devforge.pages import account, code, history, home, items, pulls, routes, sessions, settings, view
+from factory.devforge.pages import (
+    account,
+    code,
+    history,
+    home,
+    items,
+    pulls,
+    releases,
+    routes,
+    sessions,
+    settings,
+    view,
+)
 from factory.devforge.pages.visit import Denied, Elsewhere, Response, Visit, redirect
 from factory.devforge.store.access import Actor
 from factory.errors import FactoryError
@@ -21,7 +33,7 @@ if TYPE_CHECKING:
     from factory.devforge.server import Forge
 
 # Importing them registers their pages.
-GROUPS = (account, code, history, home, items, pulls, settings)
+GROUPS = (account, code, history, home, items, pulls, releases, settings)
 MAX_FORM = 1024 * 1024
 MAX_FIELDS = 500
 POLICY = (

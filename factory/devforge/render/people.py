@@ -158,7 +158,7 @@ def repo(store: Store, found: Repo, viewer: Actor = ANYBODY) -> Json:
         "watchers_count": 0,
         "open_issues_count": counts["issues"],
         "open_pr_counter": counts["pulls"],
-        "release_counter": 0,
+        "release_counter": store.value("SELECT count(*) FROM releases WHERE repo_id = ? AND draft = 0", found.id),
         "default_branch": found.default_branch,
         "archived": found.archived,
         "archived_at": when(found.updated) if found.archived else "1970-01-01T00:00:00Z",

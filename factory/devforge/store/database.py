@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from factory.devforge.store.events import Event
-from factory.devforge.store.schema import SCHEMA, VERSION
+from factory.devforge.store.schema import MIGRATIONS, SCHEMA, VERSION
 
 Row = sqlite3.Row
 T = TypeVar("T")
@@ -44,7 +44,8 @@ class Store:
         self.wake_deliverer: Callable[[], None] = lambda: None
         self.listener: Callable[[Event], None] = lambda _event: None
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (home / "repos").mkdir(exist_ok=True)
+        for folder in ("repos", "assets"):
+            (home / folder).mkdir(exist_ok=True)
         self._writer = self._connect(cache_kib=2000)
         self._migrate()
 
@@ -59,15 +60,15 @@ class Store:
 
     def _migrate(self) -> None:
         (found,) = self._writer.execute("PRAGMA user_version").fetchone()
-        if found == 0:
+        if found > VERSION:
+            raise RuntimeError(f"{self.home / 'forge.db'} has schema {found}, this forge knows {VERSION}")
+        for version in range(found, VERSION):
             self._writer.execute("BEGIN IMMEDIATE")
-            for statement in SCHEMA.split(";\n"):
+            for statement in (MIGRATIONS[version] if version else SCHEMA).split(";\n"):
                 if statement.strip():
                     self._writer.execute(statement)
-            self._writer.execute(f"PRAGMA user_version={VERSION}")
+            self._writer.execute(f"PRAGMA user_version={version + 1}")
             self._writer.execute("COMMIT")
-        elif found != VERSION:
-            raise RuntimeError(f"{self.home / 'forge.db'} has schema {found}, this forge knows {VERSION}")
 
     def close(self) -> None:
         with self._lock:

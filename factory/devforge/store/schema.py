@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-VERSION = 1
+from collections.abc import Mapping
+
+VERSION = 2
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -128,3 +130,24 @@ CREATE TABLE moves (
   id INTEGER PRIMARY KEY AUTOINCREMENT, repo_id INTEGER NOT NULL REFERENCES repos(id) ON DELETE CASCADE,
   user_id INTEGER NOT NULL REFERENCES users(id), created INTEGER NOT NULL, plan TEXT NOT NULL);
 """
+
+MIGRATIONS: Mapping[int, str] = {
+    1: """
+CREATE TABLE releases (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, repo_id INTEGER NOT NULL REFERENCES repos(id) ON DELETE CASCADE,
+  tag TEXT NOT NULL COLLATE NOCASE, target TEXT NOT NULL DEFAULT '', title TEXT NOT NULL,
+  note TEXT NOT NULL DEFAULT '', draft INTEGER NOT NULL DEFAULT 0, prerelease INTEGER NOT NULL DEFAULT 0,
+  hide_archives INTEGER NOT NULL DEFAULT 0, publisher_id INTEGER NOT NULL REFERENCES users(id),
+  created INTEGER NOT NULL, UNIQUE(repo_id, tag));
+CREATE TABLE assets (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, release_id INTEGER NOT NULL REFERENCES releases(id) ON DELETE CASCADE,
+  uuid TEXT NOT NULL UNIQUE, name TEXT NOT NULL, size INTEGER NOT NULL DEFAULT 0, external TEXT NOT NULL DEFAULT '',
+  uploader_id INTEGER NOT NULL REFERENCES users(id), downloads INTEGER NOT NULL DEFAULT 0, created INTEGER NOT NULL);
+CREATE INDEX assets_release ON assets(release_id);
+CREATE TABLE tag_rules (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, repo_id INTEGER NOT NULL REFERENCES repos(id) ON DELETE CASCADE,
+  pattern TEXT NOT NULL, users TEXT NOT NULL, teams TEXT NOT NULL, created INTEGER NOT NULL, updated INTEGER NOT NULL,
+  UNIQUE(repo_id, pattern));
+""",
+}
+"""Schema a forge.db has -> what leads from it to the next one. ``SCHEMA`` is the first."""

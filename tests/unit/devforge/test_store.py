@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,12 +12,24 @@ import pytest
 
 from factory.devforge.auth import Doorkeeper
 from factory.devforge.errors import Refusal, Unauthorized
-from factory.devforge.store import access, orgs, protections, repos, reviews, statuses, tokens, users
+from factory.devforge.store import (
+    access,
+    orgs,
+    protections,
+    releases,
+    repos,
+    reviews,
+    statuses,
+    tag_rules,
+    tokens,
+    users,
+)
 from factory.devforge.store.access import Actor, Mode
 from factory.devforge.store.database import Store
 from factory.devforge.store.protections import Rule
 from factory.devforge.store.repos import Repo
 from factory.devforge.store.reviews import Review
+from factory.devforge.store.schema import SCHEMA, VERSION
 
 
 @pytest.fixture
@@ -254,3 +267,52 @@ def test_what_counts_for_merging() -> None:
     assert not reviews.rejected([made("REQUEST_CHANGES", dismissed=True), made("REQUEST_CHANGES", official=False)])
     assert reviews.requested([made("REQUEST_REVIEW")])
     assert not reviews.requested([made("REQUEST_REVIEW", official=False)])
+
+
+def test_a_forge_of_an_older_version_keeps_what_it_has(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    old = sqlite3.connect(home / "forge.db")
+    old.executescript(SCHEMA + "PRAGMA user_version=1;")
+    old.execute("INSERT INTO users (login, created) VALUES ('ann', 1)")
+    old.commit()
+    old.close()
+    for _ in range(2):
+        store = Store(home)
+        assert users.find(store, "ann") is not None
+        assert store.value("SELECT count(*) FROM releases") == 0
+        assert store.value("PRAGMA user_version") == VERSION
+        store.close()
+
+
+def test_a_forge_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    Store(tmp_path).close()
+    newer = sqlite3.connect(tmp_path / "forge.db")
+    newer.execute(f"PRAGMA user_version={VERSION + 1}")
+    newer.close()
+    with pytest.raises(RuntimeError, match="this forge knows"):
+        Store(tmp_path)
+
+
+def test_files_that_no_release_names_go_at_the_next_start(store: Store, repo: Repo) -> None:
+    ann = user(store, "ann")
+    made = releases.create(store, repo, ann, tag="v1", title="v1")
+    kept = releases.add(store, made, ann, "a", b"kept")
+    (store.home / "assets" / "left-over").write_bytes(b"x")
+    releases.sweep(store)
+    assert [path.name for path in (store.home / "assets").iterdir()] == [kept.uuid]
+    with store.tx():
+        releases.delete(store, made)
+    assert list((store.home / "assets").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "tag", "covered"),
+    [("v*", "v1/2", True), ("v*", "x", False), ("/^v[0-9]+$/", "v12", True), ("/^v[0-9]+$/", "v1.2", False),
+     ("/([/", "anything", True)],
+)  # fmt: skip
+def test_what_a_tag_rule_covers(store: Store, repo: Repo, pattern: str, tag: str, covered: bool) -> None:
+    ann, bob = user(store, "ann"), user(store, "bob")
+    tag_rules.create(store, repo, pattern, [ann.id], [])
+    assert tag_rules.may(store, repo, ann, tag)
+    assert tag_rules.may(store, repo, bob, tag) is not covered

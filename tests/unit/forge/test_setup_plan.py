@@ -8,6 +8,7 @@ import pytest
 
 from factory.config.model import DEFAULT_ACCOUNTS
 from factory.errors import ConfigInvalid
+from factory.forge.releases import TagRule
 from factory.forge.settings import ONLY_MERGE
 from factory.forge.setup import (
     ActionsOff,
@@ -19,6 +20,7 @@ from factory.forge.setup import (
     OnlyMerge,
     Propose,
     Protect,
+    ProtectTags,
     RepoObserved,
     SetCollaborator,
     SetupStep,
@@ -49,6 +51,10 @@ def done(want: Wanted) -> Observed:
     for repo in want.repos:
         permissions = {**repo.collaborators, **dict.fromkeys(repo.people, "write"), repo.name.owner: "owner"}
         rules = repo.protections if repo.protect else ()
+        value = Repo(1, repo.name, repo.default_branch, True, False, False, False, False)
+        tags = (TagRule(1, "*", repo.taggers),) if repo.taggers and repo.protect else ()
+        labels = frozenset(label.name for label in repo.labels)
+        repos[repo.name] = RepoObserved(value, permissions, labels, rules, tags)
         styles = ONLY_MERGE if repo.only_merge else frozenset(MERGE_STYLES)
         value = Repo(1, repo.name, repo.default_branch, True, False, False, False, False, styles=styles)
         repos[repo.name] = RepoObserved(value, permissions, frozenset(label.name for label in repo.labels), rules)
@@ -153,6 +159,7 @@ def test_the_ops_repos_rules_are_those_of_the_design(rule: str, field: str, is_:
     + [(1, "supervisor-bot", "read")]
     + [(1, login, "write") for login in ("factory-bot", "vault-bot", "dispatcher-bot")]
     + [(0, login, "write") for login in ("dev-bot", "review-bot", "factory-bot")]
+    + [(0, "release-bot", "write"), (1, "release-bot", None)]
     + [(0, "sentinel-bot", "admin"), (1, "sentinel-bot", "admin"), (0, "vault-bot", None), (0, "dispatcher-bot", None)],
 )  # fmt: skip
 def test_rights(repo: int, login: str, is_: str | None) -> None:
@@ -195,17 +202,38 @@ def test_the_projects_own_rule_is_never_touched(protect: bool, name: str) -> Non
     have = replace(
         have, repos={**have.repos, PROJECT: replace(have.repos[PROJECT], protections=(replace(RULE, rule_name=name),))}
     )
-    (step,) = plan_setup(have, want)
+    step = plan_setup(have, want)[0]
     assert isinstance(step, Propose)
     assert name in str(step)
+    assert not any(isinstance(step, Protect | Unprotect) for step in plan_setup(have, want))
 
 
 def test_without_protect_the_rule_is_a_proposal() -> None:
     want = wanted(protect=False)
-    have = replace(done(want))
-    (step,) = plan_setup(have, want)
-    assert isinstance(step, Propose)
-    assert "--protect" in str(step)
+    rule, tags = plan_setup(done(want), want)
+    assert isinstance(rule, Propose)
+    assert "--protect" in str(rule)
+    assert isinstance(tags, Propose)
+    assert str(tags) == (
+        "proposed only: keep the tags of founder/tally for founder, release-bot (apply it with --protect)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("there", "step"),
+    [
+        ((), ProtectTags(PROJECT, ("founder", "release-bot"))),
+        ((TagRule(1, "*", ("founder",)),), ProtectTags(PROJECT, ("founder", "release-bot"))),
+        ((TagRule(1, "*", ("release-bot", "founder")),), None),
+        ((TagRule(1, "v*", ("founder",)),), Propose(PROJECT, TagRule(0, "*", ("founder", "release-bot")),
+                                                    "the project's own rule v* stays in force")),
+    ],
+)  # fmt: skip
+def test_tags_are_for_people_and_the_account_of_releases(there: tuple[TagRule, ...], step: SetupStep | None) -> None:
+    want = wanted(protect=True)
+    have = done(want)
+    have = replace(have, repos={**have.repos, PROJECT: replace(have.repos[PROJECT], tag_rules=there)})
+    assert plan_setup(have, want) == (() if step is None else (step,))
 
 
 def test_a_rule_that_would_win_over_ours_is_removed_from_the_ops_repo() -> None:
@@ -245,6 +273,7 @@ def test_the_first_pass_leaves_branches_open_for_the_seed() -> None:
         ({"approvers": ["dev-bot"]}, "account of the factory is listed as approver"),
         ({"accounts": {**DEFAULT_ACCOUNTS, "reviewer": "dev-bot"}}, "would be dev and reviewer"),
         ({"accounts": {**DEFAULT_ACCOUNTS, "reviewer": "factory-bot"}}, "would be factory and reviewer"),
+        ({"accounts": {**DEFAULT_ACCOUNTS, "release": "vault-bot"}}, "would make releases and be vault"),
         ({"accounts": {k: v for k, v in DEFAULT_ACCOUNTS.items() if k != "vault"}}, "no account named for vault"),
     ],
 )

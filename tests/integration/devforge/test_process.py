@@ -115,6 +115,7 @@ def test_a_cookie_is_no_login_and_neither_is_the_query(world: World) -> None:
 
 
 def test_only_the_socket_mints_for_others(world: World) -> None:
+    world.token("ann")
     world.token("root2")
     assert world.admin("PATCH", "/api/v1/admin/users/root2", {"admin": True}).status_code == 200
     admin_token = world.token("root2", "all")

@@ -18,6 +18,7 @@ from factory.backends.native import Native
 from factory.backends.protocol import Launch, LaunchRequest
 from factory.config.model import Ci
 from factory.errors import FactoryError
+from factory.git import objects
 from factory.git.transport import Remote
 from factory.runs.model import Cause, RunState
 from factory.runs.retry import RULES
@@ -182,7 +183,7 @@ while True:
             os._exit(0)
     except OSError:
         break
-time.sleep({seconds})
+{then}
 """
 
 
@@ -190,15 +191,27 @@ def test_a_fork_bomb_hangs_nothing_and_keeps_what_was_committed(house: House, mo
     """Every process it may have is used up: no checkpoint can be packed then, and that ends nothing."""
     house.checkpoint_s = 0.3
     monkeypatch.setattr(boxes, "LIMITS", replace(boxes.LIMITS, pids=64))
-    bomb = f"echo y >> app.py; {COMMIT}; python3 -c '{BOMB.format(seconds=1)}'"
-    result = house.dev(run_call(bomb), says())
+    spec = house.spec()
+    refused = "boot: checkpoint: packing: Resource temporarily unavailable"
+    bomb = BOMB.format(then='while not os.path.exists("/run/factory/out/go"): time.sleep(0.05)')
+    house.model.script_for(spec.alias, [run_call(f"echo y >> app.py; {COMMIT}; python3 -c '{bomb}'"), says()])
+
+    def release() -> None:
+        folders = house.folders(spec)
+        wait_until(lambda: folders.log.exists() and refused in folders.log.read_text())
+        (folders.round("implement", 0) / "out" / "go").touch()
+
+    thread = threading.Thread(target=release)
+    thread.start()
+    result = house.run(spec)
+    thread.join()
     assert (result.state, result.commits) == (RunState.SUCCEEDED, 1), (result, house.log(result))
-    assert "boot: checkpoint: packing: Resource temporarily unavailable" in house.log(result)
 
 
 def test_a_fork_bomb_that_goes_on_is_ended(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(boxes, "LIMITS", replace(boxes.LIMITS, pids=64))
-    result = house.dev(run_call(f"python3 -c '{BOMB.format(seconds=60)}'"), says(), text=limits(DEV, idle_seconds=1))
+    bomb = BOMB.format(then="time.sleep(60)")
+    result = house.dev(run_call(f"python3 -c '{bomb}'"), says(), text=limits(DEV, idle_seconds=1))
     failed(result, Cause.INACTIVITY)
     assert result.seconds < 10
     assert not processes_of(result.run)
@@ -437,3 +450,23 @@ def test_steps_of_other_kinds_are_refused(house: House) -> None:
     failed(house.dev(run_call(f"echo y >> app.py; {COMMIT}"), says(), text=text), Cause.GATE, "human")
 
 
+def test_objects_are_borrowed_while_the_run_goes(house: House) -> None:
+    """Nobody may prune the view between the fetch and the last read."""
+    from factory.git.view import compact, open_view
+    from factory.session.checkout import view_path
+
+    spec = house.spec()
+    house.model.script_for(spec.alias, [run_call(f"echo y >> app.py; {COMMIT}; touch /run/factory/out/up"), says()])
+    view = open_view(view_path(house.home, spec.project))
+    seen: list[bool] = []
+
+    def prune() -> None:
+        wait_until((house.folders(spec).round("implement", 0) / "out" / "up").exists)
+        seen.append(compact(view, keep=()))
+
+    thread = threading.Thread(target=prune)
+    thread.start()
+    result = house.run(spec)
+    thread.join()
+    assert (result.state, seen) == (RunState.SUCCEEDED, [False])
+    assert objects.exists(view.path, house.base)

@@ -72,10 +72,11 @@ class Both:
 
     def talk(self, data: bytes) -> bytes:
         with self.connect() as made:
-            made.sendall(data)
-            made.shutdown(socket.SHUT_WR)
             answer = b""
-            with contextlib.suppress(ConnectionResetError):  # an end too, where what we said was never read
+            # Both are ends too: closed before we spoke, and where what we said was never read.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                made.sendall(data)
+                made.shutdown(socket.SHUT_WR)
                 while more := made.recv(65536):
                     answer += more
             return answer

@@ -37,7 +37,10 @@ def init_bare(path: Path, default_branch: str = "main") -> None:
 
 def is_repo(path: Path) -> bool:
     """Whether a whole bare repo stands there; what a deletion left of one, because somebody wrote to it, is none."""
-    return (path / "HEAD").is_file() and all((path / part).is_dir() for part in ("objects", "refs"))
+    # Without its config git takes a bare repo for one with a working copy.
+    return all((path / file).is_file() for file in ("HEAD", "config")) and all(
+        (path / folder).is_dir() for folder in ("objects", "refs")
+    )
 
 
 def read_ref(repo: Path, ref: str) -> str | None:

@@ -20,6 +20,7 @@ from factory.daemon.meter import Cost, Meter
 from factory.daemon.tick import Ticker, TickReport
 from factory.daemon.wake import Wake
 from factory.demo.example import ISSUES
+from factory.errors import FactoryError
 from factory.forge.client import ForgejoClient
 from factory.forge.values import RepoName
 from factory.plan.labels import START
@@ -63,14 +64,26 @@ class House:
         assert self.last is not None
         return self.last
 
-    def until(self, what: str, there: Callable[[], object], seconds: float = 90) -> None:
-        """Tick until ``there``. Sleeps only while nothing progresses, and no longer than a session takes to end."""
+    def until(
+        self, what: str, there: Callable[[], object], seconds: float = 90, *, disturbed: bool = False
+    ) -> None:
+        """Tick until ``there``. Sleeps only while nothing progresses, and no longer than a session takes to end.
+
+        ``disturbed``: a tick may fail with a named error, which the next one makes good, as in the daemon's loop.
+        """
         deadline = time.monotonic() + seconds
         while not there():
             assert time.monotonic() < deadline, f"not in {seconds} s: {what}\n" + "\n".join(
                 [*self.said[-15:], *self.why()]
             )
-            if not self.tick().progressed:
+            try:
+                progressed = self.tick().progressed
+            except FactoryError as error:
+                if not disturbed:
+                    raise
+                self.said.append(f"trouble: {error.message}")
+                progressed = False
+            if not progressed:
                 self._wake.sleep(0.2, self.executor.filenos())
 
     def why(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -141,6 +142,13 @@ def test_of_many_racing_writers_exactly_one_wins_each_turn(repo: Path) -> None:
             assert sorted([*won, *lost]) == sorted(candidates)
     finally:
         sys.setswitchinterval(interval)
+
+
+@pytest.mark.parametrize("gone", ["HEAD", "config", "objects", "refs"])
+def test_what_a_deletion_left_is_no_repo(repo: Path, gone: str) -> None:
+    assert objects.is_repo(repo)
+    shutil.rmtree(repo / gone) if (repo / gone).is_dir() else (repo / gone).unlink()
+    assert not objects.is_repo(repo)
 
 
 def test_a_folder_that_cannot_be_written_is_no_lock(repo: Path) -> None:

@@ -17,7 +17,7 @@ demo: $(STAMP)
 	$(BIN)/factory demo $(KEEP)
 
 test: $(STAMP) lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -31,7 +31,7 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.bench
 
 soak: $(STAMP)
-	FACTORY_SOAK=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m soak tests
+	FACTORY_SOAK=1 $(BIN)/python -m pytest -n 2 -m soak tests
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis

@@ -22,6 +22,8 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ("tests.distribution",)
+
 settings.register_profile("factory", deadline=None, database=None)
 settings.load_profile("factory")
 

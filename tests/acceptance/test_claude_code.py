@@ -16,7 +16,7 @@ from tests.acceptance.conftest import Installed, free_port
 from tests.acceptance.looking import PATH, Looker, git
 from tests.acceptance.provider import Provider, Turn
 
-pytestmark = [pytest.mark.needs_bwrap, pytest.mark.needs_claude, pytest.mark.xdist_group("acceptance")]
+pytestmark = [pytest.mark.needs_bwrap, pytest.mark.needs_claude]
 
 KEY = "provider-key-c2b81f"
 

@@ -18,7 +18,7 @@ import pytest
 from tests.acceptance.conftest import Installed, Ran, end
 from tests.acceptance.looking import Looker, git, wait_for
 
-pytestmark = [pytest.mark.needs_bwrap, pytest.mark.xdist_group("acceptance")]
+pytestmark = pytest.mark.needs_bwrap
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import pytest
 from tests.acceptance.conftest import Installed
 from tests.acceptance.looking import Looker, git
 
-pytestmark = [pytest.mark.needs_bwrap, pytest.mark.xdist_group("kills")]
+pytestmark = pytest.mark.needs_bwrap
 
 SERVICES = ("daemon", "forge", "gateway")
 VICTIMS = (*SERVICES, "session")

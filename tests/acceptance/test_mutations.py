@@ -22,7 +22,7 @@ from tests.acceptance.conftest import Installed, Ran
 from tests.acceptance.looking import git
 
 Turns = list[dict[str, Any]]
-needs_demo = [pytest.mark.needs_bwrap, pytest.mark.xdist_group("acceptance")]
+needs_demo = [pytest.mark.needs_bwrap]
 
 
 def mutated(target: Path, change: Callable[[Turns], Turns]) -> Path:

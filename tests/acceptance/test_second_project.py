@@ -13,7 +13,7 @@ from tests.acceptance.conftest import Installed, free_port
 from tests.acceptance.looking import Looker, git
 from tests.acceptance.provider import Provider, Turn
 
-pytestmark = [pytest.mark.needs_bwrap, pytest.mark.xdist_group("acceptance")]
+pytestmark = pytest.mark.needs_bwrap
 
 KEY = "provider-key-5f1c0f0d8e"
 # What a session can read: its environment, every process's, and every file outside of /usr. The pattern does not match

@@ -56,8 +56,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
 
 def _close(deployment: Deployment) -> None:
     stop(deployment)
-    for client in deployment.clients():
-        client.close()
+    deployment.close()
 
 
 def _end_sessions(house: House) -> None:

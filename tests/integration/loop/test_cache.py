@@ -15,7 +15,7 @@ from factory.runs.spec import SessionSpec
 from factory.session.folders import RunFolders
 from tests.integration.loop.house import COMMAS, Build, House
 
-pytestmark = [pytest.mark.needs_bwrap, pytest.mark.xdist_group("loop")]
+pytestmark = pytest.mark.needs_bwrap
 
 
 def in_its_sandbox(home: Path, formula: str) -> str | None:

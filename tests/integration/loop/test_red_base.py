@@ -11,7 +11,7 @@ from factory.git.transport import RefUpdate, Remote, fetch, push
 from factory.git.values import Signature
 from tests.integration.loop.house import COMMAS, MEDIAN, Build, House
 
-pytestmark = [pytest.mark.needs_bwrap, pytest.mark.xdist_group("loop")]
+pytestmark = pytest.mark.needs_bwrap
 
 BROKEN = b"import unittest\n\n\nclass Broken(unittest.TestCase):\n    def test_it(self):\n        self.fail('broken')\n"
 WHO = Signature("Founder", "founder@example.test", 1_800_000_100)

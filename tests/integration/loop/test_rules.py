@@ -17,8 +17,6 @@ from factory.git import objects
 from factory.git.transport import RefUpdate, fetch, push
 from tests.integration.loop.house import Build, House
 
-pytestmark = pytest.mark.xdist_group("loop")
-
 
 @pytest.fixture(scope="module")
 def house(build: Build) -> House:

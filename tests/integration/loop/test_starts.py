@@ -13,7 +13,7 @@ from factory.forge.client import ForgejoClient
 from factory.plan.labels import START
 from tests.integration.loop.house import COMMAS, Build, House, outsider
 
-pytestmark = [pytest.mark.needs_bwrap, pytest.mark.xdist_group("loop")]
+pytestmark = pytest.mark.needs_bwrap
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,6 @@ from factory.runs.append import append
 from factory.runs.journal import Entry
 from factory.testing.forge_process import ForgeProcess
 
-pytestmark = pytest.mark.xdist_group("ops-on-a-forge")
 OPS = RepoName("ada", "shop-ops")
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 MAIN = "refs/heads/main"

@@ -5,13 +5,9 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import pytest
-
 from factory.app.services import folder, forge_home
 from factory.process import service
 from tests.integration.setup.somebody import Somebody
-
-pytestmark = pytest.mark.xdist_group("setup-dry-run")
 
 
 def digest(home: Path) -> dict[str, str]:

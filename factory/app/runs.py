@@ -14,7 +14,7 @@ from typing import Any
 from factory.app.choosing import project_of
 from factory.app.deployment import Deployment
 from factory.app.opsrepo import mirror
-from factory.app.places import control_socket, mirror_path
+from factory.app.places import control_socket
 from factory.app.services import running
 from factory.config.home import write_private
 from factory.config.surroundings import inherited
@@ -26,9 +26,8 @@ from factory.git import objects
 from factory.process.lock import is_held, try_hold
 from factory.process.spawn import adopt
 from factory.runs.codec import dumps
-from factory.runs.ids import run_time
 from factory.runs.journal import REF, entries_since, fold
-from factory.runs.model import Cause, RunRecord, RunState, Usage
+from factory.runs.model import UNKNOWN_USAGE, Cause, RunRecord, RunState, Usage
 from factory.runs.spec import SessionResult
 from factory.session.folders import RunFolders
 
@@ -223,20 +222,13 @@ def _leave_result(deployment: Deployment, run: str, folders: RunFolders, by: str
 
 
 def _spent(deployment: Deployment, run: str) -> Usage:
-    """As the gateway counted; where it cannot be asked, what was reserved for the run counts as spent."""
+    """As the gateway counted."""
     try:
         seen = GatewayControl(control_socket(deployment.state), patience_s=0.0).usage(run)
     except GatewayRefused:
         return Usage()  # it never asked the gateway for anything
     except FactoryError:
-        for _, ops in deployment.projects():
-            copy = mirror_path(deployment.home, str(ops))
-            tip = objects.read_ref(copy, REF) if objects.is_repo(copy) else None
-            records = fold(entries_since(copy, None, tip, since=run_time(run).date()).entries) if tip else ()
-            for record in records:
-                if record.run == run:
-                    return Usage(cost_usd=record.reserved_usd)
-        return Usage()
+        return UNKNOWN_USAGE
     return Usage(seen.requests, seen.input_tokens, seen.cached_tokens, seen.output_tokens, seen.cost_usd, seen.scripted)
 
 
@@ -270,6 +262,8 @@ def run_facts(run: RunRecord) -> dict[str, Any]:
         "seconds": round((ended - run.started_at).total_seconds(), 1) if ended else None,
         "head": run.head,
         "cost_usd": round(run.usage.cost_usd, 4),
+        "cost_known": run.usage.known,
+        "reserved_usd": round(run.reserved_usd, 4),
         "scripted": run.usage.scripted,
         "requests": run.usage.requests,
         "tokens": {

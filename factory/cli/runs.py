@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from factory.cli import here
 from factory.cli.output import emit, json_option, moment, money, project_option, say, table
 
 
@@ -21,10 +22,9 @@ def runs() -> None:
 @json_option
 def list_(live: bool, limit: int, project: str | None, as_json: bool) -> None:
     """Runs, the newest first."""
-    from factory.app.deployment import Deployment
     from factory.app.runs import list_runs
 
-    facts = list_runs(Deployment.open(), project=project, live=live, limit=limit)
+    facts = list_runs(here.deployment(), project=project, live=live, limit=limit)
     _notes(facts)
 
     def text(f: Any) -> str:
@@ -53,7 +53,6 @@ def list_(live: bool, limit: int, project: str | None, as_json: bool) -> None:
 @json_option
 def show(run: str, project: str | None, as_json: bool) -> None:
     """One run: RUN is its id, or the beginning or end of it."""
-    from factory.app.deployment import Deployment
     from factory.app.runs import show_run
 
     def text(f: Any) -> str:
@@ -68,11 +67,7 @@ def show(run: str, project: str | None, as_json: bool) -> None:
             lines.append(f"  detail   {f['detail']}")
         if f["head"]:
             lines.append(f"  head     {f['head']}")
-        tokens = f["tokens"]
-        lines.append(
-            f"  cost     {money(f['cost_usd'], f['scripted'])} in {f['requests']} model calls "
-            f"({tokens['input']} in, {tokens['cached']} cached, {tokens['output']} out)"
-        )
+        lines.append(f"  cost     {_cost(f)}")
         lines += [f"  {name}: {value}" for name, value in f["facts"].items()]
         lines += [f"  step {s['step']}: {'ok' if s['ok'] else 'failed'} {s['detail']}".rstrip() for s in f["steps"]]
         if f["cancel_asked_by"]:
@@ -80,7 +75,7 @@ def show(run: str, project: str | None, as_json: bool) -> None:
         lines.append(f"  log      {f['log'] or 'not on this host'}")
         return "\n".join(lines)
 
-    emit("run", show_run(Deployment.open(), run, project=project), as_json=as_json, text=text)
+    emit("run", show_run(here.deployment(), run, project=project), as_json=as_json, text=text)
 
 
 @runs.command()
@@ -89,11 +84,10 @@ def show(run: str, project: str | None, as_json: bool) -> None:
 @project_option
 def logs(run: str, follow: bool, project: str | None) -> None:
     """The log of RUN, as inert text."""
-    from factory.app.deployment import Deployment
     from factory.app.runs import log_lines
     from factory.cli.output import inert
 
-    for line in log_lines(Deployment.open(), run, follow=follow, project=project):
+    for line in log_lines(here.deployment(), run, follow=follow, project=project):
         click.echo(inert(line))
 
 
@@ -105,10 +99,9 @@ def cancel(run: str, project: str | None, as_json: bool) -> None:
     """End RUN and everything it started, within two seconds. What it did is not pushed."""
     import getpass
 
-    from factory.app.deployment import Deployment
     from factory.app.runs import cancel_run
 
-    facts = cancel_run(Deployment.open(), run, getpass.getuser(), project=project)
+    facts = cancel_run(here.deployment(), run, getpass.getuser(), project=project)
 
     def text(f: Any) -> str:
         if not f["was_alive"]:
@@ -124,6 +117,16 @@ def _notes(facts: Any) -> None:
         say(f"note: {facts['stale']}")
     for problem in facts["problems"]:
         say(f"note: journal: {problem}")
+
+
+def _cost(run: dict[str, Any]) -> str:
+    if run["finished_at"] and not run["cost_known"]:
+        return f"not known; the budget counts the {money(run['reserved_usd'])} that were set aside"
+    tokens = run["tokens"]
+    return (
+        f"{money(run['cost_usd'], run['scripted'])} in {run['requests']} model calls "
+        f"({tokens['input']} in, {tokens['cached']} cached, {tokens['output']} out)"
+    )
 
 
 def _subject(run: Any) -> str:

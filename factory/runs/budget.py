@@ -1,7 +1,8 @@
 """What has been spent, what is reserved, and whether one more run may start. Pure sums over run records.
 
 A run reserves its limit before it starts and is settled by its usage. Unknown usage counts as the reservation: a crash
-never makes money reappear. Days and months are UTC; a run belongs to the day it started.
+never makes money reappear. Usage known to be nothing counts as nothing. Days and months are UTC; a run belongs to the
+day it started.
 """
 
 from __future__ import annotations
@@ -10,19 +11,14 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from factory.config.model import Budgets
-from factory.runs.model import Cause, RunRecord, Usage
-
-_BEFORE_THE_MODEL = frozenset({Cause.SANDBOX, Cause.GIT, Cause.FORGE, Cause.QUOTA})
-"""Ends that come before or instead of a model's answer: with no request metered, nothing was spent."""
+from factory.runs.model import RunRecord
 
 
 def cost(record: RunRecord) -> float:
     """USD that this run counts as: its usage if known, else its reservation; while it runs, whichever is more."""
     spent = record.usage.cost_usd
-    if not record.state.is_terminal:
-        return max(spent, record.reserved_usd)
-    unknown = record.usage == Usage() and record.cause not in _BEFORE_THE_MODEL
-    return record.reserved_usd if unknown else spent
+    settled = record.state.is_terminal and record.usage.known
+    return spent if settled else max(spent, record.reserved_usd)
 
 
 def spent(records: Iterable[RunRecord], now: datetime) -> Mapping[str, float]:

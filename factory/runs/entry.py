@@ -138,10 +138,14 @@ def _join(old: RunRecord | None, new: RunRecord) -> RunRecord:
 
 
 def _spent_more(stays: RunRecord, other: RunRecord) -> RunRecord:
-    more = other.state.is_terminal and other.usage.cost_usd > stays.usage.cost_usd
-    return replace(stays, usage=other.usage) if more else stays
+    if not other.state.is_terminal:
+        return stays
+    learnt = other.usage.known and not stays.usage.known
+    more = other.usage.known == stays.usage.known and other.usage.cost_usd > stays.usage.cost_usd
+    return replace(stays, usage=other.usage) if learnt or more else stays
 
 
 def lost(record: RunRecord, at: datetime, detail: str) -> RunRecord:
     """The record of a run whose process is proven dead and left no result."""
-    return replace(record, state=RunState.LOST, cause=Cause.LOST, finished_at=at, detail=detail)
+    usage = replace(record.usage, known=False)
+    return replace(record, state=RunState.LOST, cause=Cause.LOST, finished_at=at, detail=detail, usage=usage)

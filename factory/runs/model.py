@@ -72,6 +72,8 @@ class Usage:
     output_tokens: int = 0
     cost_usd: float = 0.0
     scripted: bool = False
+    known: bool = True
+    """False: whoever counts could not be asked, and the figures are a lower bound. Zero requests are known too."""
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -81,7 +83,12 @@ class Usage:
             self.output_tokens + other.output_tokens,
             self.cost_usd + other.cost_usd,
             self.scripted or other.scripted,
+            self.known and other.known,
         )
+
+
+UNKNOWN_USAGE = Usage(known=False)
+"""Nobody could say what was used; a budget counts the reservation."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from factory.formula.model import Formula
 from factory.git.view import borrow, open_view
 from factory.process.spawn import StartFailed
 from factory.runs.codec import dumps
-from factory.runs.model import Cause, RunState, Usage
+from factory.runs.model import UNKNOWN_USAGE, Cause, RunState, Usage
 from factory.runs.spec import SessionResult, SessionSpec
 from factory.session.checkout import prepare_view, view_path
 from factory.session.folders import RunFolders
@@ -136,6 +136,5 @@ def _usage(going: Going, progress: Progress) -> Usage:
     try:
         return going.ports.gateway.usage(going.spec.run)
     except FactoryError:
-        # Missing usage counts as the reservation (DESIGN section 10); the budget sees to that.
         progress.registered = False  # nor will it hear that the run has ended: nobody waits for it twice
-        return Usage()
+        return UNKNOWN_USAGE

@@ -20,7 +20,7 @@ from factory.config.model import Ci
 from factory.errors import FactoryError
 from factory.git import objects
 from factory.git.transport import Remote
-from factory.runs.model import Cause, RunState
+from factory.runs.model import Cause, RunState, Usage
 from factory.runs.retry import RULES
 from factory.runs.spec import SessionResult
 from factory.sandbox.bubblewrap import Bubblewrap
@@ -159,6 +159,7 @@ def test_a_backend_that_is_not_there_is_the_backends_failure(house: House) -> No
     result = house.dev(says())
     failed(result, Cause.BACKEND, "127")
     assert "starting /nowhere/claude" in house.log(result)
+    assert result.usage == Usage(), "the gateway counted no request, and says so"
 
 
 # ---- sandbox --------------------------------------------------------------------------------------------------------

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
 from factory.config.model import Budgets
 from factory.runs.budget import cost, may_reserve, reservation, spent
-from factory.runs.model import Cause, RunRecord, RunState, Usage
+from factory.runs.model import UNKNOWN_USAGE, Cause, RunRecord, RunState, Usage
 
 Record = Callable[..., RunRecord]
 LIMITS = Budgets(run_usd=2, role_day_usd=5, project_day_usd=8, project_month_usd=20)
@@ -25,13 +26,16 @@ def used(usd: float) -> Usage:
         ({"usage": used(3.0)}, 3.0),
         ({"state": RunState.SUCCEEDED, "usage": used(0.5)}, 0.5),
         ({"state": RunState.FAILED, "cause": Cause.GATE, "usage": used(0.5)}, 0.5),
-        ({"state": RunState.LOST, "cause": Cause.LOST}, 2.0),
+        ({"state": RunState.LOST, "cause": Cause.LOST, "usage": UNKNOWN_USAGE}, 2.0),
         ({"state": RunState.LOST, "cause": Cause.LOST, "usage": used(0.7)}, 0.7),
-        ({"state": RunState.SUCCEEDED}, 2.0),
-        ({"state": RunState.FAILED, "cause": Cause.BUG}, 2.0),
-        ({"state": RunState.FAILED, "cause": Cause.SANDBOX}, 0.0),
-        ({"state": RunState.FAILED, "cause": Cause.QUOTA}, 0.0),
-        ({"state": RunState.SUCCEEDED, "reserved_usd": 0.0}, 0.0),
+        ({"state": RunState.LOST, "cause": Cause.LOST, "usage": replace(used(3.0), known=False)}, 3.0),
+        ({"state": RunState.SUCCEEDED, "usage": UNKNOWN_USAGE}, 2.0),
+        ({"state": RunState.FAILED, "cause": Cause.SANDBOX, "usage": UNKNOWN_USAGE}, 2.0),
+        # Whoever counts the requests says that there was none.
+        ({"state": RunState.FAILED, "cause": Cause.BUG, "usage": Usage()}, 0.0),
+        ({"state": RunState.FAILED, "cause": Cause.BACKEND, "usage": Usage()}, 0.0),
+        ({"state": RunState.CANCELLED, "cause": Cause.CANCELLED, "usage": Usage()}, 0.0),
+        ({"state": RunState.SUCCEEDED, "reserved_usd": 0.0, "usage": UNKNOWN_USAGE}, 0.0),
     ],
 )
 def test_what_a_run_counts_as(record: Record, changes: dict[str, object], usd: float) -> None:

@@ -122,10 +122,16 @@ def test_the_highest_epoch_speaks(record: Record, now: datetime) -> None:
 
 def test_the_first_end_stands_but_money_was_spent(record: Record, now: datetime) -> None:
     gone = lost(record(), now, "the process is dead")
-    assert gone.cause is Cause.LOST
+    assert (gone.cause, gone.usage.known) == (Cause.LOST, False)
     (run,) = fold([finished(gone, now), finished(record(**DONE), now)])
     assert run.state is RunState.LOST
-    assert run.usage.cost_usd == 0.5
+    assert (run.usage.cost_usd, run.usage.known) == (0.5, True)
+    # Nothing is something to know; and what is known is not forgotten.
+    nothing = record(state=RunState.FAILED, cause=Cause.BUG, usage=Usage())
+    (run,) = fold([finished(gone, now), finished(nothing, now)])
+    assert (run.state, run.usage) == (RunState.LOST, Usage())
+    (run,) = fold([finished(nothing, now), finished(gone, now)])
+    assert (run.state, run.usage) == (RunState.FAILED, Usage())
 
 
 def test_runs_come_oldest_first(record: Record, now: datetime) -> None:

@@ -69,6 +69,11 @@ class Deployment:
         """The clients made so far."""
         return tuple(self._clients.values())
 
+    def close(self) -> None:
+        """End the connections of the clients made so far; asked again, they are made anew."""
+        while self._clients:
+            self._clients.popitem()[1].close()
+
     def remote(self, login: str, repo: RepoName | str) -> Remote:
         """A repo over git, as this account."""
         return Remote(f"{self.host.forge_url.rstrip('/')}/{repo}.git", login, self.token(login))

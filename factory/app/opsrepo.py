@@ -31,11 +31,11 @@ def factory_signature(now: datetime | None = None) -> Signature:
 def mirror(deployment: Deployment, ops: RepoName, *, refresh: bool = False) -> Path:
     """The bare mirror of an ops repo, made when it is not there; with ``refresh`` brought up to date."""
     path = mirror_path(deployment.home, str(ops))
-    fresh = not objects.is_repo(path)
-    if fresh:
+    if not objects.is_repo(path):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         init_bare(path)
-    if fresh or refresh:
+    # One that was made while the forge was away has nothing in it.
+    if refresh or objects.read_ref(path, "refs/heads/main") is None:
         require_forge(deployment)
         fetch(path, deployment.remote(account(deployment.state, ops, "factory"), ops), REFS)
     return path

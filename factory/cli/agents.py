@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from factory.cli import here
 from factory.cli.output import emit, json_option, moment, money, say, table
 
 
@@ -14,9 +15,8 @@ from factory.cli.output import emit, json_option, moment, money, say, table
 def agents(as_json: bool) -> None:
     """Hired agents with their state, cost (35 days) and last run; and all roles, with who fills them."""
     from factory.app.agents import agents as facts_of
-    from factory.app.deployment import Deployment
 
-    facts = facts_of(Deployment.open())
+    facts = facts_of(here.deployment())
     for note in facts["notes"]:
         say(f"note: {note}")
     emit("agents", facts, as_json=as_json, text=_text)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from factory.cli import here
 from factory.cli.output import emit, json_option, say
 
 
@@ -19,11 +20,10 @@ def check(paths: tuple[Path, ...], as_json: bool) -> None:
     Shows all problems at once, each with file, line and hint. Exit code 1 when there are any.
     """
     from factory.app.configuration import Checked, check_all, check_paths
-    from factory.app.deployment import Deployment
     from factory.errors import ConfigInvalid
 
     try:
-        done = check_paths(paths) if paths else check_all(Deployment.open())
+        done = check_paths(paths) if paths else check_all(here.deployment())
     except ConfigInvalid as error:
         if not error.problems:
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from factory.cli import here
 from factory.cli.output import emit, json_option
 
 
@@ -11,10 +12,9 @@ from factory.cli.output import emit, json_option
 @json_option
 def down(as_json: bool) -> None:
     """Stop the factory. Sessions in flight go on and are picked up by the next `factory up`."""
-    from factory.app.deployment import Deployment
     from factory.app.services import stop
 
-    stopped = stop(Deployment.open())
+    stopped = stop(here.deployment())
     emit(
         "down",
         {"stopped": list(stopped)},

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from factory.cli import here
 from factory.cli.output import emit, json_option, project_option, say
 
 
@@ -21,11 +22,10 @@ def edit(path: str, new: Path | None, project: str | None, as_json: bool) -> Non
     It is checked whole before anything is written. What only a person may decide (factory.toml, formulas/, agents/ and
     the like) becomes a pull request by factory-bot, which you approve on the forge; it takes effect after that.
     """
-    from factory.app.deployment import Deployment
     from factory.app.editing import change_file, open_file
     from factory.errors import FactoryError
 
-    deployment = Deployment.open()
+    deployment = here.deployment()
     opened = open_file(deployment, path, project=project)
     text = _read(new) if new is not None else _edited(path, opened.text or b"")
     try:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from factory.cli import here
 from factory.cli.output import emit, json_option, moment, money, project_option, say
 
 
@@ -19,10 +20,9 @@ def explain(kind: str, number: int, project: str | None, as_json: bool) -> None:
 
     It asks the plan that the last tick decided, so it says nothing else than what is done.
     """
-    from factory.app.deployment import Deployment
     from factory.app.explaining import explained
 
-    facts = explained(Deployment.open(), kind, number, project=project)
+    facts = explained(here.deployment(), kind, number, project=project)
     if not facts["same_plan"]:
         say("note: the daemon decided with another version of the factory: `factory down`, then `factory up --detach`")
     emit("explain", facts, as_json=as_json, text=told)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from factory.cli import here
 from factory.cli.check import report
 from factory.cli.output import emit, json_option, say, table
 
@@ -95,7 +96,6 @@ def check(paths: tuple[Path, ...], as_json: bool) -> None:
 def _in_force() -> Catalog:
     """The deployment's formulas; without a deployment, the packaged ones."""
     from factory.app.configuration import CHECK_NAMES, ops_files
-    from factory.app.deployment import Deployment
     from factory.config.home import factory_home
     from factory.config.host import host_path
     from factory.config.role import load_roles
@@ -103,7 +103,7 @@ def _in_force() -> Catalog:
 
     files: dict[str, bytes] = {}
     if host_path(factory_home()).exists():
-        deployment = Deployment.open()
+        deployment = here.deployment()
         for _, ops in deployment.projects()[:1]:
             files, stale = ops_files(deployment, ops)
             if stale:

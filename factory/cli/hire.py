@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from factory.cli import here
 from factory.cli.output import emit, json_option, say
 
 
@@ -41,7 +42,6 @@ def hire(
 
     It works on this host at once. The pull request that this opens shares it with the project's other hosts.
     """
-    from factory.app.deployment import Deployment
     from factory.app.hiring import Wish, hired
 
     wish = Wish(
@@ -56,7 +56,7 @@ def hire(
         price_input=price_input,
         price_output=price_output,
     )
-    facts = hired(Deployment.open(), wish, test=not no_test)
+    facts = hired(here.deployment(), wish, test=not no_test)
     for told in facts["shared"]:
         if told["number"]:
             say(f"approve it to share it: {told['url']}")

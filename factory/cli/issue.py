@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from factory.cli import here
 from factory.cli.output import emit, json_option, project_option, say, table
 
 
@@ -45,7 +46,6 @@ def file_(
     """
     import sys
 
-    from factory.app.deployment import Deployment
     from factory.app.issues import file_issue, token_from
     from factory.errors import UsageError
 
@@ -57,7 +57,7 @@ def file_(
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"reading the text from {body_file}: {error}") from error
     facts = file_issue(
-        Deployment.open(),
+        here.deployment(),
         title,
         body,
         project=project,
@@ -85,10 +85,9 @@ def file_(
 @json_option
 def list_(everything: bool, project: str | None, as_json: bool) -> None:
     """Open issues, and where each stands."""
-    from factory.app.deployment import Deployment
     from factory.app.issues import list_issues
 
-    facts = list_issues(Deployment.open(), project=project, state="all" if everything else "open")
+    facts = list_issues(here.deployment(), project=project, state="all" if everything else "open")
 
     def text(f: Any) -> str:
         rows = [
@@ -112,11 +111,10 @@ def _standing(issue: Any) -> str:
 @json_option
 def show(number: int, project: str | None, as_json: bool) -> None:
     """Issue NUMBER: its text, what it depends on, and what stands in its way."""
-    from factory.app.deployment import Deployment
     from factory.app.issues import show_issue
     from factory.cli.explain import told
 
-    facts = show_issue(Deployment.open(), number, project=project)
+    facts = show_issue(here.deployment(), number, project=project)
 
     def text(f: Any) -> str:
         lines = [f"#{f['number']} {f['title']}", f"  {f['url']}", f"  {f['state']}, by {f['author']}"]

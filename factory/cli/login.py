@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from factory.cli import here
 from factory.cli.output import emit, json_option, project_option, say
 
 
@@ -21,11 +22,10 @@ def login(token_file: Path | None, project: str | None, as_json: bool) -> None:
     moment and give it back. On a forge elsewhere they take --token-file each time. With --token-file this command says
     whose the token is and what its owner may do here, and forgets it.
     """
-    from factory.app.deployment import Deployment
     from factory.app.issues import token_from
     from factory.app.signing_in import how_to_sign_in, whose
 
-    deployment = Deployment.open()
+    deployment = here.deployment()
     token = token_from(token_file)
     if token is None:
         emit("login", how_to_sign_in(deployment, project=project), as_json=as_json, text=_how)

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from factory.cli import here
 from factory.cli.output import emit, json_option, project_option, say
 
 MEANING = {
@@ -25,12 +26,11 @@ def mode(mode: str | None, project: str | None, as_json: bool) -> None:
     observe: it looks and writes nothing but its report. suggest: it opens pull requests and never merges. merge: it
     merges what its gate allows.
     """
-    from factory.app.deployment import Deployment
     from factory.app.editing import change_mode, mode_facts
     from factory.cli.edit import told
     from factory.config.model import Mode
 
-    deployment = Deployment.open()
+    deployment = here.deployment()
     if mode is None:
         facts = mode_facts(deployment, project=project)
         if facts["stale"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from factory.cli import here
 from factory.cli.output import emit, json_option
 
 SCOPE_HELP = "all, project, or a role (dev, reviewer, ...)"
@@ -17,10 +18,9 @@ def pause(scope: str, reason: str, as_json: bool) -> None:
     """Stop SCOPE (all, project, or a role) from starting anything, at once; works without the forge."""
     from datetime import UTC, datetime
 
-    from factory.app.deployment import Deployment
     from factory.app.pausing import pause_scope
 
-    deployment = Deployment.open()
+    deployment = here.deployment()
     mirrored = pause_scope(deployment, scope, reason, datetime.now(UTC))
     emit(
         "pause",
@@ -35,9 +35,8 @@ def pause(scope: str, reason: str, as_json: bool) -> None:
 @json_option
 def resume(scope: str, as_json: bool) -> None:
     """Go on with SCOPE after a pause."""
-    from factory.app.deployment import Deployment
     from factory.app.pausing import resume_scope
 
-    was = resume_scope(Deployment.open(), scope)
+    was = resume_scope(here.deployment(), scope)
     emit("resume", {"scope": scope, "was_paused": was}, as_json=as_json,
          text=lambda _: f"resumed: {scope}" if was else f"{scope} was not paused")  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from factory.cli import here
 from factory.cli.output import emit, json_option, moment, project_option
 
 
@@ -15,10 +16,9 @@ from factory.cli.output import emit, json_option, moment, project_option
 @json_option
 def replay_tick(number: int | None, project: str | None, as_json: bool) -> None:
     """Decide tick NUMBER (default: the last) again from what it saw, and compare. Exit code 1 when the plan differs."""
-    from factory.app.deployment import Deployment
     from factory.app.explaining import replayed
 
-    facts = replayed(Deployment.open(), number, project=project)
+    facts = replayed(here.deployment(), number, project=project)
 
     def text(f: Any) -> str:
         lines = [f"tick {f['tick']} of {f['project']}, {moment(f['at'])}"]

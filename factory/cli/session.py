@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from factory.cli import here
+
 
 @click.group()
 def session() -> None:
@@ -14,7 +16,6 @@ def session() -> None:
 @click.argument("run")
 def exec_(run: str) -> None:
     """Execute RUN, which this host was told of, to its end."""
-    from factory.app.deployment import Deployment
     from factory.app.session import exec_session
 
-    exec_session(run, Deployment.open())
+    exec_session(run, here.deployment())

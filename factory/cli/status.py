@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from factory.cli import here
 from factory.cli.output import emit, json_option, moment, money
 
 
@@ -13,10 +14,9 @@ from factory.cli.output import emit, json_option, moment, money
 @json_option
 def status(as_json: bool) -> None:
     """What runs, what waits and why, what needs you, what it costs. Answers without the forge and the daemon, too."""
-    from factory.app.deployment import Deployment
     from factory.app.status import status as facts_of
 
-    emit("status", facts_of(Deployment.open()), as_json=as_json, text=_text)
+    emit("status", facts_of(here.deployment()), as_json=as_json, text=_text)
 
 
 def _text(facts: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from factory.cli import here
 from factory.cli.output import say
 
 
@@ -13,11 +14,10 @@ from factory.cli.output import say
 def up(detach: bool, foreground: bool) -> None:
     """Start forge, gateway and daemon. Ctrl-C (or `factory down`) stops them; nothing is lost."""
     from factory.app.daemon import run_daemon
-    from factory.app.deployment import Deployment
     from factory.app.services import ensure_daemon, ensure_forge, ensure_gateway, stop
     from factory.sandbox.select import select
 
-    deployment = Deployment.open()
+    deployment = here.deployment()
     select(deployment.host.sandbox)
     if deployment.host.sandbox == "none":
         say('warning: host.toml says sandbox = "none": sessions run with all of your own rights')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -25,7 +26,12 @@ def look(home: Path, now: datetime) -> Iterator[Finding]:
         for found in error.problems:
             yield problem("host", "host.toml", str(found))
         return
-    yield from machine.look(home, deployment.host.sandbox)
+    with closing(deployment):
+        yield from machine.look(home, deployment.host.sandbox)
+        yield from _deployment(deployment, now)
+
+
+def _deployment(deployment: Deployment, now: datetime) -> Iterator[Finding]:
     yield from _guarded("host", host.look(deployment, now))
     reachable = list(forge.answers(deployment))
     yield from reachable

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import re
 import shlex
@@ -13,6 +15,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+from factory.app.deployment import Deployment
+from factory.app.services import ensure_forge
+from factory.cli.main import main
 
 CI = "python3 -c 'import hello; assert hello.hello()'"
 """What decides whether a commit of the project is green."""
@@ -40,12 +47,11 @@ class Person:
     environment: Mapping[str, str]
 
     def run(self, *words: str | Path, code: int | None = 0, **more: str) -> Ran:
-        done = subprocess.run(
-            [sys.executable, "-m", "factory", *map(str, words)],
-            env={**self.environment, **more}, cwd=self.project, stdin=subprocess.DEVNULL, capture_output=True,
-            text=True, timeout=90, check=False,
-        )  # fmt: skip
-        ran = Ran(done.returncode, done.stdout, done.stderr)
+        """The command's words in, its two streams and its ending out. ``up`` is a process, as what it starts needs one;
+        the rest runs in this process: the interpreter's start is not what a screen is about, and costs more than it."""
+        told = {**self.environment, **more}
+        given = list(map(str, words))
+        ran = as_process(given, told, self.project) if given[0] == "up" else spoken(given, told, self.project)
         assert code is None or ran.code == code, f"factory {words} ended with {ran.code}\n{ran.out}\n{ran.err}"
         assert "Traceback" not in ran.err
         return ran
@@ -57,6 +63,32 @@ class Person:
         text = re.sub(r"127\.0\.0\.1:\d+|port \d+", lambda m: m[0].rstrip("0123456789") + "PORT", text)
         text = re.sub(r"--port \d+", "--port PORT", text)
         return re.sub(r"r\d{8}T\d{9}-[0-9a-f]{8}", "RUN", text)
+
+
+def as_process(words: list[str], environment: Mapping[str, str], folder: Path) -> Ran:
+    done = subprocess.run(
+        [sys.executable, "-m", "factory", *words], env=environment, cwd=folder, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=90, check=False,
+    )  # fmt: skip
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def spoken(words: list[str], environment: Mapping[str, str], folder: Path) -> Ran:
+    """``factory words...`` in this process, which has nothing but ``environment`` meanwhile."""
+    out, err = io.StringIO(), io.StringIO()
+    ended: object = 0
+    with (
+        mock.patch.dict("os.environ", environment, clear=True),
+        contextlib.chdir(folder),
+        mock.patch("sys.stdin", io.StringIO()),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main(words)
+        except SystemExit as ending:
+            ended = ending.code
+    return Ran(ended if isinstance(ended, int) else 0 if ended is None else 1, out.getvalue(), err.getvalue())
 
 
 def git(folder: Path, *words: str) -> str:
@@ -88,6 +120,11 @@ def person_in(folder: Path) -> Person:
     home = folder / "home"
     environment = {"PATH": PATH, "HOME": str(folder), "FACTORY_HOME": str(home), "LANG": "C.UTF-8"}
     return Person(home, project_in(folder / "hello"), environment)
+
+
+def forge_up(person: Person) -> None:
+    """The forge of a deployment runs; its daemon need not."""
+    ensure_forge(Deployment.open(person.home).host)
 
 
 def ended(person: Person) -> None:

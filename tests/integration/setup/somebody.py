@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
 import os
 import re
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import httpx
 
 from factory.app.services import forge_home
-from factory.cli.main import main
 from factory.config.host import load_host
 from factory.forge.client import ForgejoClient
-from tests.integration.cli.person import commands, free_port, git
+from tests.integration.cli.person import Ran, commands, free_port, git, spoken
 
 CI = "python3 -c 'import hello'"
-
-
-@dataclass(frozen=True)
-class Ran:
-    code: int
-    out: str
-    err: str
-
-    def facts(self) -> dict[str, Any]:
-        (value,) = json.loads(self.out).values()
-        assert isinstance(value, dict)
-        return value
 
 
 @dataclass
@@ -62,15 +45,8 @@ class Somebody:
 
     def run(self, *words: str | Path, code: int | None = 0, home: Path | None = None) -> Ran:
         """``factory words...``; ``code`` None takes any ending."""
-        out, err = io.StringIO(), io.StringIO()
-        told = {"FACTORY_HOME": str(home or self.home), "PATH": os.environ["PATH"]}
-        ended = 0
-        with mock.patch.dict(os.environ, told), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            try:
-                main([str(word) for word in words])
-            except SystemExit as ending:
-                ended = ending.code if isinstance(ending.code, int) else 0 if ending.code is None else 1
-        ran = Ran(ended, out.getvalue(), err.getvalue())
+        told = {**os.environ, "FACTORY_HOME": str(home or self.home)}
+        ran = spoken([str(word) for word in words], told, Path.cwd())
         assert code is None or ran.code == code, f"factory {words} ended with {ran.code}\n{ran.out}\n{ran.err}"
         return ran
 

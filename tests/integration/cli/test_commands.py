@@ -246,7 +246,8 @@ class TestDay:
             (run,) = (
                 r["run"] for r in settled.run("runs", "list", "--live", "--json").facts()["runs"] if r["role"] == "dev"
             )
-            assert settled.run("status", "--json").facts()["projects"][0]["running"][0]["alive"]
+            going = settled.run("status", "--json").facts()["projects"][0]["running"]
+            assert [r["alive"] for r in going if r["run"] == run] == [True]
             if not daemon:
                 settled.run("down")
             assert stubborn(), "a session outlives the daemon"

@@ -9,7 +9,8 @@ import sys
 import time
 from typing import Any
 
-from factory.session.inside import launch, layout, pack
+from factory.sandbox.inside import launch
+from factory.session.inside import layout, pack
 
 _HEARD = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _GRACE_S = 0.2
@@ -32,7 +33,7 @@ def main() -> int:
     packer = _packer(spec, moved, out, env)
     routes = [(int(one["port"]), layout.place(str(one["socket"]), moved)) for one in spec.get("bridges") or ()]
     if routes:
-        from factory.session.inside.bridge import Bridge
+        from factory.sandbox.inside.bridge import Bridge
 
         Bridge(routes).start()
     os.chdir(layout.place(str(spec.get("cwd", layout.WORK)), moved))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from factory.session.inside import launch
+from factory.sandbox.inside import launch
 
 Json = dict[str, Any]
 OUTPUT = 30_000

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from factory.session.inside import launch
+from factory.sandbox.inside import launch
 
 MAX_LEFTOVERS = 200
 _MAX_PATH = 300

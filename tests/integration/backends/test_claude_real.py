@@ -23,8 +23,8 @@ from factory.gateway import anthropic_answer
 from factory.gateway.dialogue import Answer, Call, Tokens
 from factory.gateway.values import FactKind, Registration
 from factory.sandbox.bubblewrap import Bubblewrap
+from factory.sandbox.inside.bridge import Bridge
 from factory.sandbox.protocol import Bind, Confinement, Limits
-from factory.session.inside.bridge import Bridge
 from factory.session.inside.layout import HOME, IN, OUT, WORK
 from factory.session.inside_pyz import build
 from factory.testing.gateway_process import GatewayProcess, grant

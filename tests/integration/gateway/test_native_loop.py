@@ -17,7 +17,7 @@ import pytest
 import factory.session.inside
 from factory.backends import backend
 from factory.backends.protocol import BackendOutcome, Done, Event, LaunchRequest, Text, ToolCall, ToolResult
-from factory.session.inside.bridge import Bridge
+from factory.sandbox.inside.bridge import Bridge
 from factory.testing.gateway_process import GatewayProcess, grant
 
 WAITING = "echo {n} >> log; until test -e go{n}; do sleep 0.02; done"

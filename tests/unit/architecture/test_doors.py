@@ -110,7 +110,7 @@ DOORS = {
             "factory/sandbox/starter/main.py": STARTER,
             "factory/sandbox/starter/user.py": STARTER,
             "factory/sandbox/probe.py": STDLIB_INSIDE,
-            "factory/session/inside/launch.py": STDLIB_INSIDE,
+            "factory/sandbox/inside/launch.py": STDLIB_INSIDE,
         },
     ),
     "the git program": Door(

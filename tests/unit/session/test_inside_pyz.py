@@ -7,7 +7,10 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from factory.session.inside_pyz import build
+from tests.unit.architecture.source import HOUSE
 
 
 def test_same_content_same_bytes_and_name(tmp_path: Path) -> None:
@@ -42,17 +45,10 @@ def test_it_runs_without_the_package(tmp_path: Path) -> None:
         assert expected in done.stderr
 
 
-def test_only_the_standard_library_is_imported() -> None:
-    import ast
-
-    import factory.session.inside as inside
-
-    for path in sorted(Path(inside.__file__ or "").parent.glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            names += [one.name for one in node.names] if isinstance(node, ast.Import) else []
-            for name in names:
-                assert name.split(".")[0] in sys.stdlib_module_names or name.startswith("factory.session.inside"), (
-                    path,
-                    name,
-                )
+@pytest.mark.parametrize("package", ["factory/sandbox/inside", "factory/session/inside"])
+def test_only_the_standard_library_is_imported(package: str) -> None:
+    for module in HOUSE:
+        if module.below(f"{package}/"):
+            for name, line in module.imports():
+                ours = name.startswith(("factory.sandbox.inside", package.replace("/", ".")))
+                assert name.split(".")[0] in sys.stdlib_module_names or ours, f"{module.path}:{line} {name}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from factory.session.inside import bridge
+from factory.sandbox.inside import bridge
 
 
 @pytest.fixture

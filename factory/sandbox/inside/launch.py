@@ -19,9 +19,11 @@ def start(
     stdout: int | None = None,
     stderr: int | None = None,
     patient: bool = False,
+    more: Mapping[int, int] | None = None,
 ) -> int:
     """Start ``argv`` (looked up on PATH of ``env``) and return its pid. ``stdin`` None is /dev/null.
 
+    ``more``: further descriptors, number inside -> ours; ours must be above all numbers inside.
     ``patient`` keeps SIGTERM from it: a cancel sends that to every process it sees, our last pack's among them.
     Raises OSError when it cannot be executed.
     """
@@ -34,6 +36,8 @@ def start(
     for number, fd in ((1, stdout), (2, stderr)):
         if fd is not None:
             actions.append((os.POSIX_SPAWN_DUP2, fd, number))
+    for number, fd in sorted((more or {}).items()):
+        actions.append((os.POSIX_SPAWN_DUP2, fd, number))
     mask = (signal.SIGTERM,) if patient else ()
     return os.posix_spawn(
         program, list(argv), dict(env), file_actions=actions, setpgroup=0, setsigmask=mask, setsigdef=_RESET

@@ -32,6 +32,7 @@ from factory.forge.setup import Observed, plan_setup
 from factory.forge.values import ForgeVersion, RepoName
 from factory.process import service
 from factory.process.lock import try_hold
+from factory.vault.keys.hostkeys import make_keys
 
 FORGE_PORT = 3000
 WEB_PORT = 3080
@@ -160,6 +161,7 @@ def set_up(request: Request, *, now: datetime, said: Callable[[str], None], dry_
 
 def _make_home(host: HostConfig, there: bool) -> None:
     create_home(host.home)
+    make_keys(host.state, host.host)
     if not there:
         write_host(host)
 

@@ -13,12 +13,12 @@ from factory.app.opsrepo import mirror
 from factory.errors import UsageError
 from factory.forge.values import RepoName
 from factory.git import objects
-from factory.vault import policy
 from factory.vault.canonical import Refused
 from factory.vault.keys import agekey
 from factory.vault.keys.changing import Change, Place, put, reseal, take_away
 from factory.vault.keys.errors import KeyMissing
 from factory.vault.keys.shelf import Kept, Shelf, look
+from factory.vault.policy import MAX_POLICY, PATH, Policy, read
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Secrets:
     place: Place
     wanted: Mapping[str, tuple[str, ...]]
     """Secret -> formulas that the policy gives it to."""
+    policy: Policy | None = None
     policy_trouble: str = ""
 
     @property
@@ -46,19 +47,21 @@ def open_secrets(deployment: Deployment, *, project: str | None = None) -> Secre
     if commit is None:
         raise UsageError(f"reading the secrets of {ops}: it has no branch main", hint="factory doctor")
     shelf = look(deployment.state, copy, commit)
-    wanted, trouble = _wanted(objects.read_file(copy, commit, policy.PATH, policy.MAX_POLICY + 1))
-    return Secrets(deployment, repo, ops, Place(deployment.state, deployment.host.host, copy, shelf), wanted, trouble)
-
-
-def _wanted(text: bytes | None) -> tuple[dict[str, tuple[str, ...]], str]:
+    text = objects.read_file(copy, commit, PATH, MAX_POLICY + 1)
+    place = Place(deployment.state, deployment.host.host, copy, shelf)
     if text is None:
-        return {}, f"there is no {policy.PATH}"
+        return Secrets(deployment, repo, ops, place, {}, None, f"there is no {PATH}")
     try:
-        rules = policy.read(text).formulas
+        policy = read(text)
     except Refused as refused:
-        return {}, f"{policy.PATH}: {refused.words}"
+        return Secrets(deployment, repo, ops, place, {}, None, f"{PATH}: {refused.words}")
+    return Secrets(deployment, repo, ops, place, _wanted(policy), policy)
+
+
+def _wanted(policy: Policy) -> dict[str, tuple[str, ...]]:
+    rules = policy.formulas
     names = {name for rule in rules.values() for name in rule.secrets}
-    return {name: tuple(sorted(key for key, rule in rules.items() if name in rule.secrets)) for name in names}, ""
+    return {name: tuple(sorted(key for key, rule in rules.items() if name in rule.secrets)) for name in names}
 
 
 def listed(secrets: Secrets) -> dict[str, Any]:
@@ -98,6 +101,7 @@ def _row(secrets: Secrets, name: str) -> dict[str, Any]:
         "formulas": list(allowed),
         "policy": list(wanted),
         "not_for": sorted(set(wanted) - set(allowed)) if label is not None else [],
+        "keys": list(keys),
         "readers": [recipients.holder(key) for key in keys],
         "cannot_read": [recipients.holder(key) for key in missing],
         "readable_here": not kept.trouble,

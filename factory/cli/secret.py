@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from factory.cli.here import deployment
 from factory.cli.output import emit, json_option, project_option, say, table
 
 value_options = [
@@ -34,7 +35,7 @@ def list_(project: str | None, as_json: bool) -> None:
     """Which secrets there are, who can read them, which formulas may have them. Exit code 1 when one is unusable."""
     from factory.app.vault_secrets import listed, open_secrets
 
-    facts = listed(open_secrets(_deployment(), project=project))
+    facts = listed(open_secrets(deployment(), project=project))
     emit("secrets", facts, as_json=as_json, text=_list_text)
     if facts["trouble"] or any(row["trouble"] and row["used"] for row in facts["secrets"]):
         raise click.exceptions.Exit(1)
@@ -70,7 +71,7 @@ def set_(
     """Propose a value for NAME. It is encrypted here, to every dispatcher's key and every recovery key."""
     from factory.app.vault_secrets import open_secrets, set_secret
 
-    secrets = open_secrets(_deployment(), project=project)
+    secrets = open_secrets(deployment(), project=project)
     _told(set_secret(secrets, name, _value(name, source, exact), formulas), as_json)
 
 
@@ -101,7 +102,7 @@ def rotate(
             hint="factory secret rotate --help",
         )
     added = dict(part.partition("=")[::2] for part in recovery)
-    secrets = open_secrets(_deployment(), project=project)
+    secrets = open_secrets(deployment(), project=project)
     if drop_old:
         facts = drop_old_keys(secrets)
         emit("secret", facts, as_json=as_json, text=lambda f: f"keys forgotten: {len(f['dropped'])}")
@@ -119,13 +120,7 @@ def remove(name: str, project: str | None, as_json: bool) -> None:
     """Propose to keep NAME no more."""
     from factory.app.vault_secrets import open_secrets, remove_secret
 
-    _told(remove_secret(open_secrets(_deployment(), project=project), name), as_json)
-
-
-def _deployment() -> Any:
-    from factory.app.deployment import Deployment
-
-    return Deployment.open()
+    _told(remove_secret(open_secrets(deployment(), project=project), name), as_json)
 
 
 def _value(name: str, source: Path | None, exact: bool) -> bytes:

@@ -117,7 +117,8 @@ class Gather:
             forge = str(self.ledger.genesis.evidence["forge"]) if self.ledger.genesis else ""
             what = identity(forge, self.pinned("repo"), base, action, data or b"", formula, policy, int(turn or 1))
             if policy.signed:
-                signers = self._h.keys.signers(statement(what, self.ledger.root, action.expires), name)
+                told = statement(what, self.ledger.root, action.expires)
+                signers = self._h.keys.signers(told, tuple(pull.number for pull in pulls))
         branch_off = git.pure("merge-base", first, head, codes=(0, 1, 128)) if base == MAIN and head else ""
         now = self.now()
         verified = decide(Case(

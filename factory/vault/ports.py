@@ -143,8 +143,8 @@ class Runner(Protocol):
 class Keys(Protocol):
     """Signatures: people's over what they approve, this host's over what it writes."""
 
-    def signers(self, statement: bytes, action: str) -> frozenset[int]:
-        """Admins whose signature over this approval statement is there and good."""
+    def signers(self, statement: bytes, pulls: tuple[int, ...]) -> frozenset[int]:
+        """Accounts whose good signature over this approval statement is posted on one of these pull requests."""
 
     def sign(self, data: bytes) -> str:
         """The host key's signature over a batch of entries; empty without a key."""

@@ -16,6 +16,7 @@ from factory.errors import FactoryError
 from factory.gateway.control import GatewayControl
 
 AREA = "host"
+_PRIVATE = ("tokens/*", "gateway/keys/*", "vault/*key")
 SILENT = timedelta(minutes=5)
 """A daemon that lives ticks at least every poll; longer than this it hangs."""
 
@@ -50,7 +51,7 @@ def _private(deployment: Deployment) -> Iterator[Finding]:
     """Keys and tokens are below ``state``: nobody else may even look into it."""
     open_to_others = [
         path
-        for path in (deployment.state, *deployment.state.glob("tokens/*"), *deployment.state.glob("gateway/keys/*"))
+        for path in (deployment.state, *(file for kind in _PRIVATE for file in deployment.state.glob(kind)))
         if stat.S_IMODE(path.stat().st_mode) & 0o077
     ]
     if open_to_others:

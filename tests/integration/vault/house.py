@@ -283,7 +283,7 @@ class _Sentinel:
 class _Keys:
     house: House
 
-    def signers(self, statement: bytes, action: str) -> frozenset[int]:
+    def signers(self, statement: bytes, pulls: tuple[int, ...]) -> frozenset[int]:
         return self.house.signed
 
     def sign(self, data: bytes) -> str:

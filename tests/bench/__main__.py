@@ -7,10 +7,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.bench import commands, demo, forge, snapshot, ticks
+from tests.bench import commands, demo, forge, snapshot, ticks, vault
 from tests.bench.table import Row
 
-PARTS = {"commands": commands, "forge": forge, "snapshot": snapshot, "ticks": ticks, "demo": demo}
+PARTS = {"commands": commands, "forge": forge, "snapshot": snapshot, "ticks": ticks, "vault": vault,
+         "demo": demo}  # fmt: skip
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ from factory.daemon.board import Board
 from factory.daemon.executor import LocalExecutor
 from factory.daemon.heartbeat import Heartbeat
 from factory.daemon.loop import Beat, Loop
-from factory.daemon.meter import Cost, Meter
+from factory.daemon.meter import Cost, Meter, Remembered
 from factory.daemon.observe import Observer, Place
 from factory.daemon.ports import HostGates, Launching, OpsWrites, QuarantinePushes, VaultRequests
 from factory.daemon.records import OpsRecords
@@ -37,7 +38,7 @@ from factory.effects.markers import Markers
 from factory.effects.perform import Performer
 from factory.effects.ports import Ports
 from factory.effects.spool import Spool
-from factory.errors import ConfigInvalid, FactoryError, UsageError
+from factory.errors import ConfigInvalid, UsageError
 from factory.forge.snapshot import Snapshot
 from factory.forge.values import RepoName
 from factory.gateway.control import GatewayControl
@@ -60,7 +61,10 @@ def run_daemon(deployment: Deployment, *, say: Callable[[str], None] | None = No
         executor = LocalExecutor(
             deployment.home, [sys.executable, "-m", "factory", "session", "exec"], inherited(deployment.home)
         )
-        meter = Meter(lambda: _counters(deployment))
+        calls = Remembered(lambda: _model_calls(deployment))
+        meter = Meter(
+            lambda: Cost(sum(client.requests for client in deployment.clients()), spawn.started(), calls())
+        )
         tickers = tuple(
             ticker(deployment, project, ops, executor, meter, said) for project, ops in deployment.projects()
         )
@@ -80,8 +84,10 @@ def run_daemon(deployment: Deployment, *, say: Callable[[str], None] | None = No
 
 
 def _to_log(line: str) -> None:
-    sys.stderr.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}\n")
-    sys.stderr.flush()
+    # A log on a full disk is no reason to stop; what it would have said is in `status` and on the health page.
+    with suppress(OSError):
+        sys.stderr.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}\n")
+        sys.stderr.flush()
 
 
 class _HostFile:
@@ -133,13 +139,8 @@ def _services(deployment: Deployment, said: Callable[[str], None], host_file: _H
         said("the gateway was not running: started")
 
 
-def _counters(deployment: Deployment) -> Cost:
-    requests = sum(client.requests for client in deployment.clients())
-    try:
-        calls = GatewayControl(control_socket(deployment.state), patience_s=0.0).totals()["model_calls"]
-    except FactoryError:
-        calls = 0
-    return Cost(requests, spawn.started(), calls)
+def _model_calls(deployment: Deployment) -> int:
+    return GatewayControl(control_socket(deployment.state)).hurried().totals()["model_calls"]
 
 
 def _write_beat(state: Path, beat: Beat, deployment: Deployment) -> None:

@@ -224,7 +224,7 @@ def _leave_result(deployment: Deployment, run: str, folders: RunFolders, by: str
 def _spent(deployment: Deployment, run: str) -> Usage:
     """As the gateway counted."""
     try:
-        seen = GatewayControl(control_socket(deployment.state), patience_s=0.0).usage(run)
+        seen = GatewayControl(control_socket(deployment.state)).hurried().usage(run)
     except GatewayRefused:
         return Usage()  # it never asked the gateway for anything
     except FactoryError:

@@ -60,8 +60,8 @@ class Gateway:
         )
         return GatewayUse(made.token, made.socket)
 
-    def usage(self, run: str) -> Usage:
-        seen = self._control.usage(run)
+    def usage(self, run: str, *, at_once: bool = False) -> Usage:
+        seen = self._for(at_once).usage(run)
         return Usage(
             seen.requests, seen.input_tokens, seen.cached_tokens, seen.output_tokens, seen.cost_usd, seen.scripted
         )
@@ -78,8 +78,11 @@ class Gateway:
     def correct(self, run: str, answer: int) -> None:
         self._control.correct(run, answer)
 
-    def revoke(self, run: str) -> None:
-        self._control.revoke(run)
+    def revoke(self, run: str, *, at_once: bool = False) -> None:
+        self._for(at_once).revoke(run)
+
+    def _for(self, at_once: bool) -> GatewayControl:
+        return self._control.hurried() if at_once else self._control
 
 
 def exec_session(run: str, deployment: Deployment) -> SessionResult:

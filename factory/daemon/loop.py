@@ -62,6 +62,7 @@ class Loop:
     _started: datetime | None = None
     _failures: list[str] = field(default_factory=list)
     _failed_in_a_row: int = 0
+    _unwritten: str = ""
     last_beat: Beat = field(default_factory=lambda: Beat(datetime.min.replace(tzinfo=UTC), 0, None, ""))
 
     def run(self) -> None:
@@ -96,6 +97,8 @@ class Loop:
                 idle = idle and not report.outcomes and not report.world.live
         except FactoryError as error:
             self._failures.append(error.message)
+        except OSError as error:
+            self._failures.append(_of_the_machine(error))
         self._tell(self._failures)
         self.meter.tick(now, idle=idle and not progressed)
         self._beat(now)
@@ -127,6 +130,9 @@ class Loop:
             return ticker.tick(now)
         except FactoryError as error:
             self._failures.append(error.message if len(self.tickers) == 1 else f"{name}: {error.message}")
+        except OSError as error:
+            told = _of_the_machine(error)
+            self._failures.append(told if len(self.tickers) == 1 else f"{name}: {told}")
         except Exception:
             # A bug in one tick must not stop the factory: it is told in full, and the next tick decides afresh.
             self._failures.append(f"a bug in a tick of {name}; it is in the daemon's log")
@@ -146,4 +152,17 @@ class Loop:
         assert self._started is not None
         beat = Beat(self._started, self.meter.ticks, now, self.trouble, tuple(self.meter.last()), running)
         self.last_beat = beat
-        self.beat(beat)
+        unwritten = ""
+        try:
+            self.beat(beat)
+        except OSError as error:
+            unwritten = f"trouble: status stays as it was: {_of_the_machine(error)}"
+        if unwritten != self._unwritten:
+            self.said(unwritten or "status is up to date again")
+        self._unwritten = unwritten
+
+
+def _of_the_machine(error: OSError) -> str:
+    """What the machine refused, and where: a full disk, a folder that was taken away."""
+    what = error.strerror or str(error)
+    return f"{what}: {error.filename}" if error.filename else what

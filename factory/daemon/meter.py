@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
+from factory.errors import FactoryError
 from factory.ops.dashboard import Idle
 
 WINDOW = timedelta(hours=24)
@@ -38,6 +40,25 @@ class _Row:
     at: datetime
     cost: Cost
     idle: bool
+
+
+class Remembered:
+    """A counter that only grows, kept by another process and counted from its first answer on.
+
+    While it does not answer (``ask`` raises FactoryError) it stands where it stood: a zero would be taken for a
+    difference, and the whole for another one when it answers again.
+    """
+
+    def __init__(self, ask: Callable[[], int]) -> None:
+        self._ask = ask
+        self._first: int | None = None
+        self._last = 0
+
+    def __call__(self) -> int:
+        with suppress(FactoryError):
+            self._last = self._ask()
+            self._first = self._last if self._first is None else self._first
+        return self._last - (self._first or 0)
 
 
 class Meter:

@@ -15,18 +15,25 @@ from typing import Any
 from factory.gateway.values import Fact, FactKind, GatewayRefused, GatewayUnavailable, Registration, RunGrant, RunUsage
 
 CALL_S = 20.0
+HURRIED_S = 0.25
 
 
 class GatewayControl:
     """One call per connection, by path: a gateway that was restarted in between is not noticed.
 
     Every call may be repeated without harm, so a gateway that is just coming up again is waited for, at most
-    ``patience_s`` seconds. Raises ``GatewayUnavailable`` then, and ``GatewayRefused`` when it says no.
+    ``patience_s`` seconds, and one that took a call at most ``call_s`` for its answer. Raises ``GatewayUnavailable``
+    then, and ``GatewayRefused`` when it says no.
     """
 
-    def __init__(self, socket: Path, *, patience_s: float = 15.0) -> None:
+    def __init__(self, socket: Path, *, patience_s: float = 15.0, call_s: float = CALL_S) -> None:
         self._socket = socket
         self._patience_s = patience_s
+        self._call_s = call_s
+
+    def hurried(self) -> GatewayControl:
+        """The same for who has no time: one try, and an answer now or never."""
+        return GatewayControl(self._socket, patience_s=0.0, call_s=min(self._call_s, HURRIED_S))
 
     def register(self, grant: RunGrant) -> Registration:
         """The run's socket and a fresh token. Again for the same run: the new grant and token replace the old."""
@@ -91,7 +98,7 @@ class GatewayControl:
         return said
 
     def _post(self, name: str, body: bytes) -> tuple[int, bytes]:
-        with contextlib.closing(SocketConnection(self._socket)) as connection:
+        with contextlib.closing(SocketConnection(self._socket, self._call_s)) as connection:
             connection.request("POST", f"/{name}", body, {"content-type": "application/json"})
             response = connection.getresponse()
             return response.status, response.read()

@@ -109,7 +109,7 @@ def _result(going: Going, progress: Progress, cause: Cause | None, detail: str) 
         cause=cause,
         detail=detail[:4000],
         steps=tuple(progress.done.values()),
-        usage=_usage(going, progress),
+        usage=_usage(going, progress, cause),
         head=progress.head if cause is None else None,
         commits=progress.commits,
         leftovers=leftovers(progress.box),
@@ -126,15 +126,16 @@ def _close(going: Going, progress: Progress, cause: Cause | None) -> None:
         progress.checkpoints.end(progress.box, cause, has_head=progress.head is not None)
     if progress.registered and going.ports.gateway is not None:
         with contextlib.suppress(FactoryError):  # the gateway is away, and nobody holds the token any more
-            going.ports.gateway.revoke(going.spec.run)
+            going.ports.gateway.revoke(going.spec.run, at_once=cause is Cause.CANCELLED)
     remove_tree(going.folders.cache)
 
 
-def _usage(going: Going, progress: Progress) -> Usage:
+def _usage(going: Going, progress: Progress, cause: Cause | None) -> Usage:
     if not progress.registered or going.ports.gateway is None:
         return Usage()
     try:
-        return going.ports.gateway.usage(going.spec.run)
+        # Whoever cancelled ends by force what has not ended in two seconds.
+        return going.ports.gateway.usage(going.spec.run, at_once=cause is Cause.CANCELLED)
     except FactoryError:
         progress.registered = False  # nor will it hear that the run has ended: nobody waits for it twice
         return UNKNOWN_USAGE

@@ -31,7 +31,9 @@ class ModelGateway(Protocol):
         """Open the step's access; again for the next step of the run, which keeps its usage."""
         ...
 
-    def usage(self, run: str) -> Usage: ...
+    def usage(self, run: str, *, at_once: bool = False) -> Usage:
+        """What the run used. ``at_once``: a gateway that is away is not waited for. Raises FactoryError then."""
+        ...
 
     def trouble(self, run: str) -> tuple[Cause, str] | None:
         """What the gateway itself saw go wrong: it outranks what a backend says about it."""
@@ -43,7 +45,7 @@ class ModelGateway(Protocol):
 
     def correct(self, run: str, answer: int) -> None: ...
 
-    def revoke(self, run: str) -> None: ...
+    def revoke(self, run: str, *, at_once: bool = False) -> None: ...
 
 
 @dataclass(frozen=True)

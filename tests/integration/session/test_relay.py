@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socket
 import threading
 import time
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from factory.runs.model import UNKNOWN_USAGE, RunState
+from factory.runs.model import UNKNOWN_USAGE, Cause, RunState
 from factory.sandbox import doorway
 from factory.sandbox.doorway import reachable
 from factory.session.relay import Relay
@@ -219,3 +221,34 @@ def test_a_gateway_that_stays_away_ends_the_run_and_its_usage_is_unknown(tmp_pat
     assert result.state is RunState.FAILED
     assert result.usage == UNKNOWN_USAGE
     mortal.gateway.start()
+
+
+@pytest.mark.needs_bwrap
+@pytest.mark.parametrize("gateway", ["killed", "hung"])
+def test_a_cancelled_session_does_not_wait_for_a_gateway_that_is_away(
+    tmp_path: Path, mortal: Model, gateway: str
+) -> None:
+    """It has two seconds to end by itself; whoever ends it by force would lose what it knows."""
+    house = House(tmp_path / "h", mortal, patience_s=15)
+    spec = house.spec()
+    mortal.script_for(spec.alias, [run_call("touch /run/factory/out/up; sleep 60"), says()])
+    with house.start(spec) as session:
+        wait_until((house.folders(spec).round("implement", 0) / "out" / "up").exists)
+        if gateway == "killed":
+            mortal.gateway.kill()
+        else:
+            os.kill(mortal.gateway.pid, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            session.send_signal(signal.SIGTERM)
+            assert session.wait(30) == 0
+            took = time.monotonic() - began
+        finally:
+            if gateway == "hung":
+                os.kill(mortal.gateway.pid, signal.SIGCONT)
+            else:
+                mortal.gateway.start()
+    result = house.result(spec)
+    assert (result.state, result.cause, result.usage) == (RunState.CANCELLED, Cause.CANCELLED, UNKNOWN_USAGE)
+    assert took < 2.0
+    assert not house.folders(spec).cache.exists()

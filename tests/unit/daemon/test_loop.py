@@ -63,6 +63,41 @@ def test_one_projects_trouble_does_not_stop_another() -> None:
     assert beats[-1].trouble == "o/bad: reading o/bad: refused"
 
 
+FULL = OSError(28, "No space left on device", "/home/state/x")
+
+
+def test_a_full_disk_ends_nothing_wherever_it_is_met() -> None:
+    """In a tick, in what is done around it, and in the file that says how it went."""
+    written: list[Beat] = []
+    full = {"services": True, "beat": True}
+
+    def beat(told: Beat) -> None:
+        if full["beat"]:
+            raise FULL
+        written.append(told)
+
+    def services() -> None:
+        if full["services"]:
+            raise FULL
+
+    made, said, _ = loop(Ticker("o/p", FULL, False, False), services=services)
+    made.beat = beat
+    assert not made.turn()
+    assert said == [
+        "trouble: No space left on device: /home/state/x",
+        "trouble: status stays as it was: No space left on device: /home/state/x",
+    ]
+    full["services"] = False
+    made.turn()  # now the tick meets it
+    made.turn()
+    assert said[2:] == ["all is well again"], "each trouble is told once"
+    assert made.last_beat.trouble == ""
+    full["beat"] = False
+    made.turn()
+    assert said[3:] == ["status is up to date again"]
+    assert [b.ticks for b in written] == [4]
+
+
 def test_the_same_trouble_is_told_once_and_its_end_once() -> None:
     away = ForgeUnavailable("the forge does not answer")
     made, said, _ = loop(Ticker("o/p", away, away, away))

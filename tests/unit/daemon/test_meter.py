@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from factory.daemon.meter import Cost, Meter
+from factory.daemon.meter import Cost, Meter, Remembered
+from factory.gateway.values import GatewayUnavailable
 from factory.testing.builders import NOW
 
 
@@ -44,3 +45,18 @@ def test_the_invoice_is_of_idle_ticks_of_the_last_day_only() -> None:
     assert (invoice.ticks, invoice.forge_requests, invoice.processes, invoice.model_calls) == (2, 6, 0, 0)
     assert invoice.hours == 1.0
     assert meter.ticks == 4
+
+
+def test_calls_are_counted_once_however_the_gateway_comes_and_goes() -> None:
+    """A gateway that is away at the end of a tick gives nothing back, and when it answers nothing is counted twice."""
+    answers: list[int | None] = [None, 5, 7, None, 7, 8]
+
+    def ask() -> int:
+        said = answers.pop(0)
+        if said is None:
+            raise GatewayUnavailable("asking the gateway: it is away")
+        return said
+
+    calls = Remembered(ask)
+    meter = Meter(lambda: Cost(0, 0, calls()))
+    assert [meter.tick(NOW, idle=False).model_calls for _ in range(5)] == [0, 2, 0, 0, 1]

@@ -57,30 +57,33 @@ def run_daemon(deployment: Deployment, *, say: Callable[[str], None] | None = No
         raise UsageError(f"starting the factory in {deployment.home}: it runs already", hint="factory status")
     wake = Wake()
     with lock, wake.on_signals():
-        said = say or _to_log
-        executor = LocalExecutor(
-            deployment.home, [sys.executable, "-m", "factory", "session", "exec"], inherited(deployment.home)
-        )
-        calls = Remembered(lambda: _model_calls(deployment))
-        meter = Meter(
-            lambda: Cost(sum(client.requests for client in deployment.clients()), spawn.started(), calls())
-        )
-        tickers = tuple(
-            ticker(deployment, project, ops, executor, meter, said) for project, ops in deployment.projects()
-        )
-        host_file = _HostFile(deployment, tickers, said)
-        loop = Loop(
-            tickers=tickers,
-            wake=wake,
-            filenos=executor.filenos,
-            meter=meter,
-            services=lambda: _services(deployment, said, host_file),
-            beat=lambda beat: _write_beat(state, beat, deployment),
-            said=said,
-            now=lambda: datetime.now(UTC),
-        )
+        loop = loop_of(deployment, wake, say or _to_log)
         with WebServer(_pages(deployment, loop, wake), host="127.0.0.1", port=deployment.host.web_port):
             loop.run()
+
+
+def loop_of(deployment: Deployment, wake: Wake, said: Callable[[str], None]) -> Loop:
+    """The loop of this host, with real adapters; it has not turned yet."""
+    state = deployment.state
+    executor = LocalExecutor(
+        deployment.home, [sys.executable, "-m", "factory", "session", "exec"], inherited(deployment.home)
+    )
+    calls = Remembered(lambda: _model_calls(deployment))
+    meter = Meter(lambda: Cost(sum(client.requests for client in deployment.clients()), spawn.started(), calls()))
+    tickers = tuple(
+        ticker(deployment, project, ops, executor, meter, said) for project, ops in deployment.projects()
+    )
+    host_file = _HostFile(deployment, tickers, said)
+    return Loop(
+        tickers=tickers,
+        wake=wake,
+        filenos=executor.filenos,
+        meter=meter,
+        services=lambda: _services(deployment, said, host_file),
+        beat=lambda beat: _write_beat(state, beat, deployment),
+        said=said,
+        now=lambda: datetime.now(UTC),
+    )
 
 
 def _to_log(line: str) -> None:

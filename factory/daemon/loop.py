@@ -67,9 +67,8 @@ class Loop:
 
     def run(self) -> None:
         """Until asked to stop. A tick in progress is finished first."""
-        self._started = self.now()
+        self.start()
         rounds = 0
-        self._beat(None)
         while not self.wake.stop:
             progressed = self.turn()
             rounds = rounds + 1 if progressed else 0
@@ -78,6 +77,11 @@ class Loop:
             rounds = 0
             self.wake.sleep(self._pause(), self.filenos())
         self.said("stopping: sessions in flight go on, the next start picks them up")
+
+    def start(self) -> None:
+        """Before the first turn."""
+        self._started = self.now()
+        self._beat(None)
 
     def turn(self) -> bool:
         """One tick of every project; True when one of them changed something."""

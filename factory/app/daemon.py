@@ -39,6 +39,7 @@ from factory.effects.perform import Performer
 from factory.effects.ports import Ports
 from factory.effects.spool import Spool
 from factory.errors import ConfigInvalid, UsageError
+from factory.forge.searches import Searches
 from factory.forge.snapshot import Snapshot
 from factory.forge.values import RepoName
 from factory.gateway.control import GatewayControl
@@ -70,12 +71,14 @@ def loop_of(deployment: Deployment, wake: Wake, said: Callable[[str], None]) -> 
     )
     calls = Remembered(lambda: _model_calls(deployment))
     meter = Meter(lambda: Cost(sum(client.requests for client in deployment.clients()), spawn.started(), calls()))
+    searches = Searches()
     tickers = tuple(
-        ticker(deployment, project, ops, executor, meter, said) for project, ops in deployment.projects()
+        ticker(deployment, project, ops, executor, meter, said, searches) for project, ops in deployment.projects()
     )
     host_file = _HostFile(deployment, tickers, said)
     return Loop(
         tickers=tickers,
+        begin=searches.begin,
         wake=wake,
         filenos=executor.filenos,
         meter=meter,
@@ -158,8 +161,9 @@ def ticker(
     executor: LocalExecutor,
     meter: Meter,
     said: Callable[[str], None],
+    searches: Searches | None = None,
 ) -> Ticker:
-    """One project's ticker with real adapters."""
+    """One project's ticker with real adapters; ``searches`` are those of the loop that turns it with others."""
     known = projects.load(deployment.state, project)
     if known is None:
         raise ConfigInvalid(f"starting {project}: its set-up is not complete", hint="run the same `factory init` again")
@@ -175,7 +179,9 @@ def ticker(
     observer = Observer(
         place=Place(project, ops, known.base_ref, known.seed, known.account_ids),
         host=deployment.host,
-        snapshot=Snapshot(deployment.forge(factory), project, ops, state / "snapshots" / f"{name}.json"),
+        snapshot=Snapshot(
+            deployment.forge(factory), project, ops, state / "snapshots" / f"{name}.json", searches=searches
+        ),
         sentinel=deployment.forge(known.account("sentinel")),
         executor=executor,
         mirror=path(),

@@ -49,6 +49,8 @@ class Loop:
     """Turns all tickers until ``wake.stop``."""
 
     tickers: tuple[Ticker, ...]
+    begin: Callable[[], None]
+    """Called before each turn: what the tickers share for one turn is asked anew."""
     wake: Wake
     filenos: Callable[[], Iterable[int]]
     meter: Meter
@@ -88,6 +90,7 @@ class Loop:
         now = self.now()
         progressed = idle = False
         self._failures = []
+        self.begin()
         try:
             self.services()
             idle = True

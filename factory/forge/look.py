@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from factory.errors import NotFound
 from factory.forge import subjects
 from factory.forge.protocol import Forge
+from factory.forge.searches import Searches
 from factory.forge.snapshot_file import RepoState, SnapshotState
 from factory.forge.values import Issue, ItemState, Pull, RepoName
 from factory.forge.view import Key, RepoView, is_open, undecided
@@ -22,7 +23,6 @@ QUIET = timedelta(seconds=60)
 LAG = timedelta(seconds=2)
 """A subject read this soon after its stamp may have changed again under the same stamp."""
 RELISTS = (timedelta(seconds=3), timedelta(seconds=15))
-PAGE = 50
 
 
 class Doubt(Exception):
@@ -52,8 +52,10 @@ def unspell(name: str) -> Key:
 class Look:
     """Works on a copy of the state, so that an error half-way leaves the old one whole."""
 
-    def __init__(self, forge: Forge, state: SnapshotState, now: Callable[[], datetime]) -> None:
-        self.forge, self._now = forge, now
+    def __init__(
+        self, forge: Forge, state: SnapshotState, now: Callable[[], datetime], searches: Searches
+    ) -> None:
+        self.forge, self._now, self._searches = forge, now, searches
         self.state = copy(state)
         self.state.repos = {
             name: RepoState(kept.repo, kept.refs, kept.tip_statuses, dict(kept.issues), dict(kept.pulls))
@@ -96,8 +98,9 @@ class Look:
         found: dict[Key, Issue | Pull] = {}
         searched_at: datetime | None = None
         for owner in self._owners():
-            found |= self._search(owner)
-            searched_at = min(searched_at or self._now(), self._now())
+            items, at = self._search(owner)
+            found |= items
+            searched_at = min(searched_at or at, at)
         assert searched_at is not None
         if self.state.looked_at is not None and searched_at < self.state.looked_at - timedelta(seconds=1):
             raise Doubt("the forge's clock went back")
@@ -122,31 +125,38 @@ class Look:
             owners |= {d.repo.owner for view in kept.issues.values() for d in view.dependencies}
         return sorted({owner.lower(): owner for owner in sorted(owners)}.values())
 
-    def _search(self, owner: str) -> dict[Key, Issue | Pull]:
+    def _search(self, owner: str) -> tuple[dict[Key, Issue | Pull], datetime]:
         watermark = self.state.watermarks.get(owner)
         last = self.state.looked_at or self._now()
         quiet = watermark is not None and last - watermark > QUIET and not self.state.hot
         # Never from the future: a forge whose clock was ahead for a while stamped so.
         since = min(watermark or last, last) - (timedelta() if quiet else OVERLAP)
-        items, newest = self.forge.changed_since(owner, since, settled=watermark if quiet else None)
-        found = {(self._ours.get(str(repo).lower(), repo), item.number): item for repo, item in items}
+        said = self._searches.changed_since(
+            self.forge,
+            owner,
+            since,
+            settled=watermark if quiet else None,
+            after=self.state.looked_at,
+            now=self._now,
+        )
+        newest = said.newest
+        found = {(self._ours.get(str(repo).lower(), repo), item.number): item for repo, item in said.items}
         if watermark is not None and (newest is None or newest < watermark):
             raise Doubt("the forge lost its newest changes: was it restored?")
-        # A search ended early shows all that is newer than the watermark, but not all of the watermark's own second.
-        complete = not quiet or len(items) < PAGE
         for name, stamp in self.state.seen.items():
             key = unspell(name)
             if key[0].owner.lower() != owner.lower() or stamp < since:
                 continue
             if key not in found:
-                if complete:
+                # Ended early, it shows all that is newer than the watermark, but not all of the watermark's own second.
+                if said.complete:
                     raise Doubt(f"{name} vanished: was it deleted, or the forge restored?")
             elif found[key].updated_at < stamp:
                 raise Doubt(f"{name} is older than it was: was the forge restored?")
         if newest is not None and newest != watermark:
             self.state.watermarks[owner] = newest
             self.moved = True
-        return found
+        return found, said.at
 
     def _differs(self, key: Key, item: Issue | Pull) -> bool:
         """Whether a search result says something new, by its stamp or (in the same second) by what it shows."""

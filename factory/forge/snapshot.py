@@ -18,6 +18,7 @@ from factory.errors import ForgeRefused
 from factory.forge import snapshot_file
 from factory.forge.look import Doubt, Look, repo_view
 from factory.forge.protocol import Forge
+from factory.forge.searches import Searches
 from factory.forge.snapshot_file import RepoState, SnapshotState
 from factory.forge.values import RepoName
 from factory.forge.view import ForgeView, Key, is_open, updated_at
@@ -27,7 +28,8 @@ class Snapshot:
     """Call ``refresh`` once per tick. Not safe for several threads.
 
     ``state_file`` survives restarts; unreadable or of another forge, it is ignored. ``keep_days``: how long closed
-    subjects stay in view. ``clock`` is used only where the forge does not tell its own time.
+    subjects stay in view. ``clock`` is used only where the forge does not tell its own time. ``searches`` are shared
+    with the other projects that are looked at in the same turn.
     """
 
     def __init__(
@@ -39,7 +41,9 @@ class Snapshot:
         *,
         keep_days: float = 7,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        searches: Searches | None = None,
     ) -> None:
+        self._searches = searches
         self._forge, self._project, self._ops, self._file = forge, project, ops, state_file
         self._keep, self._clock = timedelta(days=keep_days), clock
         self._state, self._why = snapshot_file.load(state_file, url=forge.url, project=project, ops=ops)
@@ -78,7 +82,7 @@ class Snapshot:
         why = self._why
         if self._state is not None:
             try:
-                look = Look(self._forge, self._state, self._now)
+                look = Look(self._forge, self._state, self._now, self._searches or Searches())
                 look.changes(touched, contexts)
                 self._forget(look.state)
                 if look.changed or look.moved:
@@ -86,7 +90,7 @@ class Snapshot:
                 return look.state, frozenset(look.changed), None
             except Doubt as doubt:
                 why = str(doubt)
-        look = Look(self._forge, self._empty(), self._now)
+        look = Look(self._forge, self._empty(), self._now, self._searches or Searches())
         look.everything(self._keep)
         self._forget(look.state)
         snapshot_file.save(self._file, look.state)

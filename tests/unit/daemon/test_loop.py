@@ -42,6 +42,7 @@ def loop(
     beats: list[Beat] = []
     made = Loop(
         tickers=tickers,  # type: ignore[arg-type]
+        begin=lambda: None,
         wake=Wake(),
         filenos=lambda: (),
         meter=Meter(lambda: Cost(0, 0, 0)),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from factory.errors import ForgeError, ForgeRefused, ForgeUnavailable
 from factory.forge import snapshot_file
+from factory.forge.searches import Searches
 from factory.forge.snapshot import Snapshot
 from factory.forge.values import CheckState, ItemState, RepoName, ReviewState
 from factory.forge.view import ForgeView, IssueView, Key
@@ -35,6 +36,11 @@ def world() -> FakeForge:
 def snapshot(forge: FakeForge, folder: Path, *, login: str = "factory-bot") -> tuple[Snapshot, FakeForge]:
     account = forge.as_user(login)
     return Snapshot(account, PROJECT, OPS, folder / "snapshot.json"), account
+
+
+def sharing(account: FakeForge, searches: Searches, folder: Path, name: str = "shared") -> Snapshot:
+    """A second picture of the same owner's repos, of one host: it asks through ``searches``."""
+    return Snapshot(account, PROJECT, OPS, folder / f"{name}.json", searches=searches)
 
 
 def facts(view: ForgeView) -> ForgeView:
@@ -68,6 +74,52 @@ def test_an_idle_tick_costs_three_requests_however_much_is_open(tmp_path: Path) 
         assert account.requests - before == 3 == view.requests
         assert view.changed == frozenset()
         assert facts(view) == facts(first)
+
+
+def test_projects_of_one_owner_share_its_search(tmp_path: Path) -> None:
+    """Two requests per project and one per owner; and each sees the other's owner only once per turn."""
+    forge = world()
+    others = RepoName("founder", "abacus"), RepoName("founder", "abacus-ops")
+    for name in others:
+        forge.add_repo(name, permissions={"factory-bot": "write"}, labels=LABELS)
+    account, searches = forge.as_user("factory-bot"), Searches()
+    both = (
+        Snapshot(account, PROJECT, OPS, tmp_path / "1.json", searches=searches),
+        Snapshot(account, *others, tmp_path / "2.json", searches=searches),
+    )
+
+    def turn() -> list[tuple[int, frozenset[Key]]]:
+        searches.begin()
+        return [(view.requests, view.changed) for view in (snap.refresh() for snap in both)]
+
+    forge.advance(5)
+    turn()
+    for _ in range(3):
+        forge.advance(100)
+        assert turn() == [(3, frozenset()), (2, frozenset())]
+    forge.create_issue(others[0], title="a", body="")
+    forge.create_issue(PROJECT, title="b", body="")
+    forge.advance(5)
+    assert [changed for _, changed in turn()] == [{(PROJECT, 1)}, {(others[0], 1)}]
+    forge.advance(100)
+    assert turn() == [(3, frozenset()), (2, frozenset())]
+
+
+def test_a_search_is_shared_within_a_turn_only(tmp_path: Path) -> None:
+    forge = world()
+    account, searches = forge.as_user("factory-bot"), Searches()
+    one, other = (sharing(account, searches, tmp_path, name) for name in ("1", "2"))
+    for snap in (one, other):
+        searches.begin()
+        snap.refresh()
+    forge.advance(100)
+    searches.begin()
+    one.refresh()
+    forge.create_issue(PROJECT, title="a", body="")
+    forge.advance(5)
+    assert other.refresh().changed == frozenset(), "what this turn knows is from its beginning"
+    searches.begin()
+    assert [snap.refresh().changed for snap in (one, other)] == [{(PROJECT, 1)}] * 2
 
 
 def test_sixty_changes_in_one_second_do_not_make_later_ticks_dearer(tmp_path: Path) -> None:
@@ -476,34 +528,42 @@ def change(forge: FakeForge, rng: random.Random) -> set[Key]:
 def test_after_any_changes_with_every_webhook_lost_it_equals_a_full_rescan(
     tmp_path: Path, seed: int, steps: int
 ) -> None:
+    """Also of the second one to look in a turn, which is shown the first one's search."""
     rng = random.Random(seed)
     forge = world()
-    (tmp_path / "snapshot.json").unlink(missing_ok=True)
-    snap, _ = snapshot(forge, tmp_path)
-    touched: set[Key] = set()
+    for file in tmp_path.glob("*.json"):
+        file.unlink()
+    account, searches = forge.as_user("factory-bot"), Searches()
+    snaps = [sharing(account, searches, tmp_path, name) for name in ("one", "two")]
+    touched: list[set[Key]] = [set(), set()]
     rescans = 0
     for _ in range(steps):
+        if rng.random() < 0.5:
+            searches.begin()
         for _ in range(rng.randint(1, 4)):
             try:
-                touched |= change(forge, rng)
+                told = change(forge, rng)
             except ForgeError:
-                pass  # the forge said no: nothing changed
+                told = set()  # the forge said no: nothing changed
+            for known in touched:
+                known |= told
             forge.advance(rng.choice([0, 0, 0.3, 1, 7, 40, 100]))
-        if rng.random() < 0.5:
-            rescans += snap.refresh(touched).rescanned is not None
-            touched = set()
-        if rng.random() < 0.1:
-            snap, _ = snapshot(forge, tmp_path)  # a restart
+        for at in range(2):
+            if rng.random() < 0.5:
+                rescans += snaps[at].refresh(touched[at]).rescanned is not None
+                touched[at] = set()
+            if rng.random() < 0.1:
+                snaps[at] = sharing(account, searches, tmp_path, ("one", "two")[at])  # a restart
     # What shares a second with the last look is settled by the next ones.
-    rescans += snap.refresh(touched).rescanned is not None
-    assert rescans == 1  # the first look; the rest was incremental
-    forge.advance(30)
-    view = snap.refresh()
-    assert facts(view) == fresh(forge, tmp_path)
-    forge.advance(30)
-    snap.refresh()
-    forge.advance(30)
-    assert snap.refresh().requests == 3
+    searches.begin()
+    rescans += sum(snap.refresh(known).rescanned is not None for snap, known in zip(snaps, touched, strict=True))
+    assert rescans == 2  # the first looks; the rest was incremental
+    for requests in ([None, None], [None, None], [3, 2]):
+        forge.advance(30)
+        searches.begin()
+        views = [snap.refresh() for snap in snaps]
+        assert [facts(view) for view in views] == [fresh(forge, tmp_path)] * 2
+        assert [view.requests for view in views] == requests or requests == [None, None]
 
 
 def test_the_property_can_fail(tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 from factory.config.factory import APPROVER_DUTIES, FactoryShape
-from factory.config.model import DEFAULT_ACCOUNTS, RoleDefinition
+from factory.config.model import DEFAULT_ACCOUNTS, FactoryConfig, RoleDefinition
 from factory.config.shape import Findings, meant, table, tables, texts
 from factory.config.source import read
 from factory.errors import Problem
@@ -145,6 +146,23 @@ def _names(found: Findings, data: Mapping[str, Any], roles: Mapping[str, RoleDef
     for key in table(data, "schedules"):
         if key not in roles:
             found.add(("schedules", key), f"schedules.{key[:60]} is for no role", meant(key, roles, "roles"))
+
+
+def with_accounts(
+    config: FactoryConfig, text: bytes, path: str, roles: Mapping[str, RoleDefinition]
+) -> tuple[FactoryConfig, tuple[Problem, ...]]:
+    """The configuration that ``text`` says, with the accounts that the role definitions name where it names none.
+
+    Where that would make one account author and approver, or a person's account a bot's, they name nothing, and the
+    problems say why.
+    """
+    document = read(text, path)
+    found = Findings(document)
+    _accounts(found, document.data or {}, roles)
+    if found.problems:
+        return config, tuple(found.problems)
+    named = {name: role.account for name, role in roles.items() if role.account}
+    return replace(config, accounts={**named, **config.accounts}), ()
 
 
 def accounts(given: Mapping[str, Any], roles: Mapping[str, RoleDefinition]) -> dict[str, str]:

@@ -98,7 +98,8 @@ class Observer:
             config=config,
             formulas=rules.formulas,
             roles=rules.roles,
-            accounts=frozenset(self.place.account_ids),
+            # Also one that the rules name and set-up never made: it is no person, whatever it may do on the forge.
+            accounts=frozenset(self.place.account_ids) | frozenset(config.accounts.values()),
             writers=self._who_writes(now, _acts(view, bots)),
             issues=tuple(self._issue(issue) for issue in view.project.issues),
             pulls=tuple(_pull(pull) for pull in view.project.pulls),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from factory.checks import CHECKS
+from factory.config.check import with_accounts
 from factory.config.factory import PATH, load_factory
 from factory.config.home import write_private
 from factory.config.model import FactoryConfig, RoleDefinition
@@ -32,6 +33,9 @@ class RulesView:
     """One valid state of the rules, and what is wrong with newer ones."""
 
     config: FactoryConfig
+    """With the accounts that role definitions name where factory.toml names none."""
+    stated: tuple[FactoryConfig, bytes]
+    """What factory.toml says by itself, and its text."""
     formulas: Mapping[str, Formula]
     formula_texts: Mapping[str, str]
     roles: Mapping[str, RoleDefinition]
@@ -108,19 +112,20 @@ def read_rules(
 ) -> RulesView:
     """Rules at ``trusted``, pauses at ``tip``; what does not load keeps its last good version."""
     problems: list[Problem] = list(more)
-    config = before.config if before is not None else None
+    stated = before.stated if before is not None else None
     try:
         text = objects.read_file(mirror, trusted, PATH)
         if text is None:
             raise ConfigInvalid(f"{PATH} is missing", (Problem(PATH, None, "the file is missing"),))
-        config = load_factory(text, PATH, commit=trusted)
+        stated = load_factory(text, PATH, commit=trusted), text
     except ConfigInvalid as error:
-        if config is None:
+        if stated is None:
             raise
         problems += error.problems
-    assert config is not None
+    assert stated is not None
     files = {path: data for folder in ("agents", "formulas") for path, data in _files(mirror, trusted, folder)}
     roles = load_roles(files, previous=before.roles if before is not None else None)
+    config, clashes = with_accounts(*stated, PATH, roles.known)
     catalog = load_formulas(
         files, roles=roles.known, checks=frozenset(CHECKS), previous=before.formulas if before is not None else None
     )
@@ -130,8 +135,8 @@ def read_rules(
     paused = tuple(
         parse(path.rpartition("/")[2].removesuffix(".toml"), data) for path, data in _files(mirror, tip, "pauses")
     )
-    found = (*problems, *roles.problems, *catalog.problems)
-    return RulesView(config, catalog.formulas, texts, roles.known, paused, found)
+    found = (*problems, *roles.problems, *clashes, *catalog.problems)
+    return RulesView(config, stated, catalog.formulas, texts, roles.known, paused, found)
 
 
 def _files(mirror: Path, commit: str, folder: str) -> list[tuple[str, bytes]]:

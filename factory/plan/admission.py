@@ -137,9 +137,6 @@ class Desk:
 
 def account(world: World, role: str) -> str:
     """The account a role acts with; a role without one of its own (``ci``) acts as the factory."""
-    definition = world.roles.get(role)
-    if definition is not None and definition.account and role not in world.config.accounts:
-        return definition.account
     try:
         return world.config.account(role)
     except KeyError:

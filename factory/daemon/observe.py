@@ -13,6 +13,7 @@ from factory.daemon.journal_view import JournalView
 from factory.daemon.pauses import local, stricter
 from factory.daemon.rules import Rules
 from factory.daemon.sightings import Sightings
+from factory.daemon.vault_view import VaultView
 from factory.forge.protocol import Forge
 from factory.forge.snapshot import Snapshot
 from factory.forge.values import RepoName
@@ -35,6 +36,7 @@ from factory.runs.budget import spent
 from factory.runs.journal import REF as JOURNAL
 from factory.runs.model import Cause, RunRecord, Subject
 from factory.session.folders import RunFolders
+from factory.vault.people.reading import BRANCH as LEDGER
 
 WIP = "refs/factory/wip/"
 WRITERS_FOR = timedelta(hours=1)
@@ -74,10 +76,14 @@ class Observer:
     web_url: str
     journal: JournalView = field(default_factory=JournalView)
     rules: Rules = field(default_factory=Rules)
+    vault: VaultView = field(init=False)
     _sightings: Sightings | None = None
     _writers: tuple[datetime, frozenset[str]] | None = None
     _acts: frozenset[tuple[str, int]] = frozenset()
     """What people had done when the writers were read."""
+
+    def __post_init__(self) -> None:
+        self.vault = VaultView(frozenset(self.place.account_ids.values()))
 
     def look(self, now: datetime, touched: Iterable[Key] = ()) -> tuple[World, ForgeView]:
         """Observe once. Raises ForgeError; nothing is then changed."""
@@ -88,8 +94,11 @@ class Observer:
         bots = frozenset(login.lower() for login in self.place.account_ids)
         rules = self.rules.read(self.mirror, view, self.place.seed, self.place.ops, bots)
         records = self.journal.read(self.mirror, view.ops.refs.get(JOURNAL), now, RUNS_FOR)
-        live, settled, dead = self._sessions(records)
         config = effective(rules.config, self.host)
+        ops_pulls = tuple(_pull(pull) for pull in view.ops.pulls)
+        authority = self.rules.authority.commit if self.rules.authority is not None else self.place.seed
+        vault = self.vault.look(self.mirror, view.ops.refs, ops_pulls, config, authority, now)
+        live, settled, dead = self._sessions(records)
         leases, heartbeats = self._leases(view)
         tip = view.project.refs.get(f"refs/heads/{self.place.base_ref}", "")
         world = World(
@@ -103,7 +112,7 @@ class Observer:
             writers=self._who_writes(now, _acts(view, bots)),
             issues=tuple(self._issue(issue) for issue in view.project.issues),
             pulls=tuple(_pull(pull) for pull in view.project.pulls),
-            ops_pulls=tuple(_pull(pull) for pull in view.ops.pulls),
+            ops_pulls=ops_pulls,
             base=BaseFacts(self.place.base_ref, tip, view.project.tip_statuses),
             runs=records,
             leases=leases,
@@ -126,6 +135,7 @@ class Observer:
             account_ids=self.place.account_ids,
             formula_texts=rules.formula_texts,
             web_url=self.web_url,
+            vault=vault,
         )
         return world, view
 
@@ -134,7 +144,8 @@ class Observer:
         wanted = [
             oid
             for ref, oid in view.ops.refs.items()
-            if ref in ("refs/heads/main", JOURNAL) or ref.startswith((LEASES, HOSTS))
+            if ref in ("refs/heads/main", "refs/heads/auto", LEDGER, JOURNAL)
+            or ref.startswith((LEASES, HOSTS, "refs/heads/vault/"))
         ]
         if not objects.is_repo(self.mirror) or not all(objects.exists(self.mirror, oid) for oid in wanted):
             self.fetch_mirror()
@@ -196,7 +207,8 @@ class Observer:
             result, spec = self.executor.result(record.run), self.executor.spec(record.run)
             if result is not None and spec is not None:
                 formula = load_formula(spec.formula_text.encode(), f"formulas/{spec.formula}.toml")
-                settled.append(Settled(spec, result, formula))
+                asked, unfit = self.vault.asked(spec, result)
+                settled.append(Settled(spec, result, formula, asked, unfit))
             else:
                 dead.add(record.run)
         return frozenset(live), tuple(settled), frozenset(dead)

@@ -35,6 +35,7 @@ class RequestFact:
     who: str = ""
     """Who may approve, in words."""
     frees: tuple[str, ...] = ()
+    requester: str = ""
     code: str = ""
     words: str = ""
     """Why it may not go on; empty: it may."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -48,6 +48,8 @@ class Wish:
     every_hours: int = 0
     run: str = ""
     """The factory's run that asks; empty for a person."""
+    commits: Mapping[str, str] = field(default_factory=dict)
+    """Names that may stand for a commit (``head``: what the run made): they are resolved now, once."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,8 @@ class Known:
     """``Action.content`` of what started within the policy's memory."""
     waiting: Mapping[str, int] = field(default_factory=dict)
     """Requester -> how many of its requests wait."""
-    last: Mapping[str, Last] = field(default_factory=dict)
-    """Target -> how a formula was last run on it."""
+    last: Callable[[str], Last | None] = lambda target: None
+    """How a target was last acted on."""
 
 
 class Unfit(Exception):
@@ -119,13 +121,13 @@ def draft(wish: Wish, rules: Rules, known: Known | None = None) -> Draft:
         raise Unfit((Finding("unknown-formula", "formula", words, f"it has {there}"),))
     parameters = dict(wish.parameters)
     reason = wish.reason or ("" if REASON in formula.params else parameters.pop(REASON, ""))
-    params, found = typed(parameters, formula)
+    params, found = typed(parameters, formula, wish.commits)
     action = _action(wish, formula, policy, params, reason)
     found += [] if found else _problems(action, formula, policy, known)
     if found:
         raise Unfit(tuple(dict.fromkeys(found)))
     decided = ruling(action, formula, policy, policy, repeated=action.content in known.repeated)
-    facts = facts_of(action, formula, rules, decided, known.last.get(action.target))
+    facts = facts_of(action, formula, rules, decided, known.last(action.target))
     return Draft(
         action=action, ruling=decided, base=AUTO if decided.tier is Tier.LOW else MAIN, text=action.write().decode(),
         title=f"{formula.key} on {action.target} ({decided.tier.word})", body=markdown(facts),
@@ -162,13 +164,17 @@ def _problems(action: Action, formula: VaultFormula, policy: Policy, known: Know
     return found
 
 
-def typed(parameters: Mapping[str, str], formula: VaultFormula) -> tuple[dict[str, Value], list[Finding]]:
+def typed(
+    parameters: Mapping[str, str], formula: VaultFormula, commits: Mapping[str, str]
+) -> tuple[dict[str, Value], list[Finding]]:
     """Texts as the values the formula takes, and what cannot be one. What it does not take stays a text: it is told
     by the check of the whole action."""
     values: dict[str, Value] = {}
     found: list[Finding] = []
     for key, text in sorted(parameters.items()):
         param = formula.params.get(key)
+        if param is not None and param.type == "commit":
+            text = commits.get(text) or text
         value = text if param is None else _value(param, text)
         if value is None and param is not None:
             found.append(

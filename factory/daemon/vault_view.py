@@ -1,0 +1,221 @@
+"""The vault as one tick sees it, computed from the ops repo's mirror: nothing is asked of the forge or the dispatcher.
+
+Read again only when what it depends on moved: the ledger, main, the heads of open requests.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from factory.config.model import FactoryConfig
+from factory.forge.values import ItemState
+from factory.git import objects
+from factory.ops import pending
+from factory.ops.vault_result import FIRED, REJECTED
+from factory.plan.model import PullFacts
+from factory.plan.vault import BRANCH, ActionFact, Asked, PendingFact, RequestFact, VaultFacts
+from factory.runs.spec import SessionResult, SessionSpec
+from factory.vault.action import Action
+from factory.vault.action import check as check_bytes
+from factory.vault.canonical import Refused
+from factory.vault.ledger import Ledger, State
+from factory.vault.people.facts import approval, facts_of, headline
+from factory.vault.people.reading import BRANCH as LEDGER
+from factory.vault.people.reading import LedgerReader, in_force, known
+from factory.vault.people.request import Unfit, Wish, draft, path_of
+from factory.vault.people.rules import Rules, rules_at
+from factory.vault.people.telling import comment, result_of, stands, words_of
+from factory.vault.policy import Policy, check, ruling
+
+MAIN = "refs/heads/main"
+NEVER = datetime.min.replace(tzinfo=UTC)
+HIDDEN = frozenset({"NEW", "SEEN"})
+"""Kinds that say no more than an open pull request."""
+
+
+@dataclass
+class VaultView:
+    """Keeps the fold of the ledger and what was read at the last tips. ``bots``: ids of our own accounts."""
+
+    bots: frozenset[int]
+    reader: LedgerReader = field(default_factory=LedgerReader)
+    _rules: Rules = field(default_factory=lambda: Rules(None))
+    _bases: dict[str, Policy | None] = field(default_factory=dict)
+    _files: tuple[str, frozenset[str], tuple[PendingFact, ...]] = ("", frozenset(), ())
+    _waiting: Mapping[str, int] = field(default_factory=dict)
+    _mirror: Path = field(default_factory=Path)
+    _now: datetime = NEVER
+
+    def look(
+        self, mirror: Path, refs: Mapping[str, str], pulls: Sequence[PullFacts], config: FactoryConfig, authority: str,
+        now: datetime,
+    ) -> VaultFacts:  # fmt: skip
+        """What is there now. ``authority``: commit whose controlled set counts where the ledger says none. Raises
+        GitFailed."""
+        self._mirror, self._now = mirror, now
+        main = refs.get(MAIN, "")
+        if main and self._files[0] != main:
+            self._files = (main, _told(mirror, main), _pending(mirror, main))
+        problems: list[str] = []
+        try:
+            ledger = self.reader.read(mirror, refs.get(LEDGER))
+            frozen = ledger.frozen
+        except Refused as refused:
+            ledger, frozen = self.reader.ledger, f"the ledger cannot be read: {refused.words}"
+        commit = in_force(ledger, mirror) or authority
+        if commit != self._rules.commit:
+            self._rules, self._bases = rules_at(mirror, commit, self.bots), {}
+        mine = [facts for facts in pulls if _is_request(facts, config)]
+        requests = tuple(
+            request
+            for facts in mine
+            if facts.pull.state is ItemState.OPEN and (request := self._request(ledger, facts)) is not None
+        )
+        self._waiting = Counter(request.requester for request in requests)
+        heads = {facts.pull.head_sha: facts.pull.number for facts in mine}
+        ids = {facts.pull.head_ref.removeprefix(BRANCH) for facts in mine}
+        if requests or self._rules.policy is not None:
+            problems += self._rules.problems
+        return VaultFacts(
+            requests=requests, actions=tuple(self._actions(ledger, heads)), pending=self._files[2],
+            told=frozenset(ids & self._files[1]), frozen=frozen, problems=tuple(problems),
+        )  # fmt: skip
+
+    # ---- requests --------------------------------------------------------------------------------------------------
+
+    def _request(self, ledger: Ledger, facts: PullFacts) -> RequestFact | None:
+        """The file of an open request, judged as people see it; None while its head is not here."""
+        pull = facts.pull
+        id = pull.head_ref.removeprefix(BRANCH)
+        blank = RequestFact(pull.number, pull.head_sha, id)
+        if not facts.files or not objects.exists(self._mirror, pull.head_sha):
+            return None
+        if [(file.path, file.status) for file in facts.files] != [(path_of(id), "added")]:
+            paths = ", ".join(sorted(file.path for file in facts.files))[:200]
+            return replace(blank, code="extra-paths", words=f"it must add {path_of(id)} and nothing else, not {paths}")
+        data = objects.read_file(self._mirror, pull.head_sha, path_of(id)) or b""
+        action, found = check_bytes(data, f"{id}.toml")
+        if action is None or self._rules.policy is None:
+            code, words = (found[0].code, found[0].message) if found else ("no-policy", self._rules.problems[0])
+            return replace(blank, code=code, words=words)
+        return self._judged(ledger, blank, action, self._base_policy(ledger, facts))
+
+    def _judged(self, ledger: Ledger, blank: RequestFact, action: Action, base: Policy | None) -> RequestFact:
+        rules, policy = self._rules, self._rules.policy
+        assert policy is not None
+        formula = rules.formula(action.formula)
+        if formula is None:
+            return replace(blank, code="unknown-formula", words=f"the vault has no {action.formula}")
+        found = check(action, formula, policy)
+        if found:
+            return replace(blank, code=found[0].code, words=f"{found[0].key}: {found[0].message}")
+        there = known(ledger, self._mirror, policy.remember_days, self._now, {})
+        decided = ruling(action, formula, policy, base, repeated=action.content in there.repeated)
+        shown = facts_of(action, formula, rules, decided)
+        tier = decided.tier
+        return replace(
+            blank, tier=tier.word, need=formula.admins, listed=policy.bench(tier),
+            rejecters=policy.admins | policy.approvers, expires=action.expires, headline=headline(shown),
+            who=approval(shown), frees=action.unblocks, requester=action.requester,
+        )  # fmt: skip
+
+    def _base_policy(self, ledger: Ledger, facts: PullFacts) -> Policy | None:
+        """The policy that counted where the request branched off."""
+        pull = facts.pull
+        if pull.base_ref != "main" or not ledger.trust or not objects.exists(self._mirror, pull.merge_base or "0" * 40):
+            return self._rules.policy
+        commit = in_force(ledger, self._mirror, pull.merge_base)
+        if commit is None or commit == self._rules.commit:
+            return None if commit is None else self._rules.policy
+        if commit not in self._bases:
+            self._bases[commit] = rules_at(self._mirror, commit, self.bots).policy
+        return self._bases[commit]
+
+    # ---- actions ---------------------------------------------------------------------------------------------------
+
+    def _actions(self, ledger: Ledger, heads: Mapping[str, int]) -> Iterable[ActionFact]:
+        for state in sorted(ledger.states.values(), key=lambda state: state.seq):
+            if state.kind in HIDDEN or state.at is None or (state.final and state.id in self._files[1]):
+                continue
+            head = state.verified.get("head") or state.evidence.get("head")
+            pull = state.verified.get("pull") or heads.get(str(head))
+            yield _action(state, pull if isinstance(pull, int) else None)
+
+    # ---- what sessions ask for -------------------------------------------------------------------------------------
+
+    def asked(self, spec: SessionSpec, result: SessionResult) -> tuple[tuple[Asked, ...], str]:
+        """The actions that a finished session asked for, ready to be proposed; or why they cannot be."""
+        made: list[Asked] = []
+        wrong: list[str] = []
+        for number, line in enumerate(line for line in result.outbox if line.get("kind") == "vault"):
+            try:
+                made.append(self._draft(spec, result, line, number))
+            except Unfit as unfit:
+                wrong.append(f"{line.get('formula')}: {unfit}")
+        return tuple(made), "; ".join(wrong)
+
+    def _draft(self, spec: SessionSpec, result: SessionResult, line: Mapping[str, object], number: int) -> Asked:
+        given = line.get("parameters")
+        parameters = {str(key): str(value) for key, value in given.items()} if isinstance(given, Mapping) else {}
+        policy = self._rules.policy
+        wish = Wish(
+            str(line.get("formula")), parameters, f"role:{spec.role}", f"{spec.run} {number}", self._now,
+            unblocks=(f"{spec.project}#{spec.issue}",) if spec.issue is not None else (), run=spec.run,
+            commits={"head": result.head or "", "base": spec.base},
+        )  # fmt: skip
+        there = known(self.reader.ledger, self._mirror, policy.remember_days if policy else 0, self._now, self._waiting)
+        made = draft(wish, self._rules, there)
+        return Asked(
+            made.action.id, made.ruling.tier.word, made.branch, made.base, made.action.path, made.text, made.title,
+            made.body, made.message,
+        )  # fmt: skip
+
+
+def _is_request(facts: PullFacts, config: FactoryConfig) -> bool:
+    pull = facts.pull
+    return pull.author.login.lower() == config.account("vault").lower() and pull.head_ref.startswith(BRANCH)
+
+
+def _action(state: State, pull: int | None) -> ActionFact:
+    assert state.at is not None
+    frees = state.verified.get("unblocks")
+    fact = ActionFact(
+        id=state.id, kind=state.kind, seq=state.seq, at=state.at, state=stands(state),
+        tier=str(state.verified.get("tier", "")), pull=pull, words=words_of(state),
+        frees=tuple(map(str, frees)) if isinstance(frees, list | tuple) else (), final=state.final,
+    )  # fmt: skip
+    if not state.final:
+        return fact
+    result = result_of(state, pull)
+    return replace(fact, file=result.path, text=result.write(), says=comment(state))
+
+
+def _told(mirror: Path, commit: str) -> frozenset[str]:
+    """Ids whose end stands in the ops repo."""
+    found = set()
+    for folder in (FIRED, REJECTED):
+        if objects.find_entry(mirror, commit, folder.rstrip("/")) is not None:
+            names = (entry.path.rpartition("/")[2] for entry in objects.list_tree(mirror, commit, folder.rstrip("/")))
+            found |= {name.removesuffix(".toml") for name in names if name.endswith(".toml")}
+    return frozenset(found)
+
+
+def _pending(mirror: Path, commit: str) -> tuple[PendingFact, ...]:
+    """What only a person can do, and nobody did yet; when none is told, since its file came."""
+    folder = pending.FOLDER.rstrip("/")
+    if objects.find_entry(mirror, commit, folder) is None:
+        return ()
+    found = []
+    for entry in objects.list_tree(mirror, commit, folder):
+        id = entry.path.rpartition("/")[2].removesuffix(".md")
+        there = (
+            pending.parse(objects.read_file(mirror, commit, entry.path) or b"") if entry.path.endswith(".md") else None
+        )
+        if there is not None and not there.done:
+            since = there.since or NEVER
+            found.append(PendingFact(id, there.title, since, there.unblocks))
+    return tuple(found)

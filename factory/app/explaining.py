@@ -85,6 +85,7 @@ def explained(
         "cost_usd": round(told.cost.cost_usd, 4),
         "scripted": told.cost.scripted,
         "runs": [run_facts(run) for run in told.runs],
+        "actions": [{"id": id, "state": state} for id, state in told.actions],
         "pull": told.pull,
         "pull_explanation": (
             explained(deployment, "pull", told.pull, project=str(repo), seen=seen) if told.pull is not None else None

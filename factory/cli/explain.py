@@ -44,6 +44,7 @@ def told(facts: Any) -> str:
     for run in facts["runs"]:
         ended = f"{run['state']}" + (f" ({run['cause']})" if run["cause"] else "")
         lines.append(f"  run          {run['run']}  {run['formula']} round {run['round']}: {ended}")
+    lines += [f"  vault        {action['id']} {action['state']}" for action in facts["actions"]]
     lines.append(f"  cost so far  {money(facts['cost_usd'], facts['scripted'])}")
     if facts["pull_explanation"] is not None:
         lines.append(told({**facts["pull_explanation"], "runs": []}))

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from factory.checks.secrets import guard
+from factory.daemon import vault_board
 from factory.forge.values import ItemState
 from factory.git import objects
 from factory.git.transport import Remote
@@ -20,6 +21,7 @@ from factory.plan.effect import Plan
 from factory.plan.labels import BLOCKED, START, UNDERSPECIFIED
 from factory.plan.model import Skip, World
 from factory.plan.names import issue_of_branch, log_url
+from factory.plan.vault_pulls import is_vault
 from factory.runs.model import Subject
 
 PERSON = "person"
@@ -100,7 +102,7 @@ def facts_of(
         ),
         cost_per_merge_usd=sum(costs) / len(costs) if costs else None,
         merged_count=len(merged),
-        health=health,
+        health=(*health, *(Health("vault", False, words) for words in vault_board.health(world))),
         idle=idle,
         paused=tuple(f"{p.scope} by {p.by}" + (f": {p.reason}" if p.reason else "") for p in world.pauses),
     )
@@ -125,11 +127,13 @@ def _needs(world: World, plan: Plan, forge_url: str) -> tuple[NeedsYou, ...]:
     found: dict[tuple[str, str], NeedsYou] = {}
     for facts in world.ops_pulls:
         pull = facts.pull
-        if pull.state is ItemState.OPEN:
+        if pull.state is ItemState.OPEN and not is_vault(world, facts):
             found[(str(world.ops), f"pull{pull.number}")] = NeedsYou(
                 "approve", pull.title, f"{forge_url.rstrip('/')}/{world.ops}/pulls/{pull.number}", pull.created_at,
                 "the change takes effect",
             )  # fmt: skip
+    ops_url = f"{forge_url.rstrip('/')}/{world.ops}"
+    found |= {(str(world.ops), about): need for about, need in vault_board.needs(world, ops_url)}
     for skip in plan.skips:
         if PERSON not in skip.clears or skip.subject.kind not in ("issue", "pull"):
             continue

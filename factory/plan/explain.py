@@ -5,7 +5,7 @@ It reads the plan that the tick itself decided, so it cannot say anything else t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from factory.forge.values import ItemState
@@ -35,6 +35,8 @@ class Explanation:
     """Oldest first."""
     pull: int | None = None
     """For an issue: its open pull request, whose own explanation goes on from here."""
+    actions: tuple[tuple[str, str], ...] = ()
+    """Vault actions that its runs asked for and that are not over, each with where it stands."""
 
 
 def explain(world: World, plan: Plan, kind: str, number: int) -> Explanation | None:
@@ -65,7 +67,13 @@ def _issue(world: World, plan: Plan, number: int) -> Explanation | None:
     else:
         state = "waits"
     runs = tuple(r for r in world.runs if r.issue == number)
-    return _built(plan, subject, facts.issue.title, state, obstacle, runs, pull)
+    return replace(_built(plan, subject, facts.issue.title, state, obstacle, runs, pull), actions=asked(world, number))
+
+
+def asked(world: World, issue: int) -> tuple[tuple[str, str], ...]:
+    """Vault actions that the runs of an issue asked for and that are not over: id and where each stands."""
+    ids = [id for run in world.runs if run.issue == issue for id in (run.fact("vault") or "").split()]
+    return tuple((id, standing) for id in dict.fromkeys(ids) if (standing := world.vault.standing(id)))
 
 
 def _pull(world: World, plan: Plan, number: int) -> Explanation | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from factory.forge.values import Comment, ItemState
-from factory.plan import commands, history, labels, names, trust
+from factory.plan import commands, explain, history, labels, names, trust
 from factory.plan.agent_text import visible
 from factory.plan.effect import Effect, Preconditions, effect_id
 from factory.plan.model import IssueFacts, Skip, World
@@ -69,7 +69,7 @@ def _text(
     detail = _detail(world, facts)
     pull = open_pull(world, issue.number)
     if pull is not None:
-        return f"#{pull} is its pull request.{_pull_waits(world, pull, skips)}{detail}"
+        return f"#{pull} is its pull request.{_pull_waits(world, pull, skips)}{_vault(world, issue.number)}{detail}"
     run = history.unfinished(world, subject)
     if run is not None or subject in starting:
         return "being worked on." + detail
@@ -92,6 +92,11 @@ def _pull_waits(world: World, pull: int, skips: Mapping[Subject, Skip]) -> str:
     if skip is None or not skip.clears.startswith("a person"):
         return ""
     return f" It waits: {skip.reason}. Who can clear it: {skip.clears}."
+
+
+def _vault(world: World, number: int) -> str:
+    """Where the vault actions stand that its runs asked for."""
+    return "".join(f" `{id}` {standing}." for id, standing in explain.asked(world, number))
 
 
 def _closed(world: World, facts: IssueFacts) -> str:

@@ -9,8 +9,9 @@ from factory.forge.values import ItemState
 from factory.ops.dashboard import headline
 from factory.plan.effect import Plan
 from factory.plan.labels import BLOCKED
-from factory.plan.model import Skip
+from factory.plan.model import PullFacts, Skip
 from factory.plan.names import issue_subject, pull_subject
+from factory.plan.vault import ActionFact, PendingFact, RequestFact, VaultFacts
 from factory.roles.turn import decide
 from factory.runs.model import Subject, Usage
 from factory.testing import builders as b
@@ -76,3 +77,36 @@ def test_a_merge_is_told_with_all_that_it_cost_although_its_branch_is_gone() -> 
     (merged,) = facts.merged
     assert (merged.issue, merged.runs, merged.cost_usd) == (1, 2, 0.75)
     assert facts.cost_per_merge_usd == 0.75
+
+
+ID = "2026-11-21-release-7f3a09c2"
+
+
+def vault_pull(id: str = ID, number: int = 9) -> PullFacts:
+    return b.pull(number, by="vault-bot", head_ref=f"vault/{id}", head_repo=b.OPS, statuses=[])
+
+
+def test_an_approval_of_the_vault_is_asked_with_facts_and_what_it_frees() -> None:
+    request = RequestFact(9, b.HEAD, ID, "high", headline="release@1 on release:v0.2.0 (high) waits for founder",
+                          frees=(f"{b.PROJECT}#3", "acme/site#4"))  # fmt: skip
+    world = b.world(ops_pulls=(vault_pull(),), vault=VaultFacts(requests=(request,)))
+    (need,) = facts_of(world, decide(world, b.NOW), URL, None, None, ()).needs
+    assert (need.act, need.title, need.url) == ("approve", request.headline, f"{URL}/{b.OPS}/pulls/9")
+    assert need.frees == "the action starts and #3 goes on and acme/site#4 goes on"
+
+
+def test_what_the_factory_merges_or_closes_by_itself_needs_nobody() -> None:
+    for request in (RequestFact(9, b.HEAD, ID, "low"), RequestFact(9, b.HEAD, ID, code="extra-paths", words="no")):
+        pull = vault_pull()
+        pull = replace(pull, pull=replace(pull.pull, base_ref="auto"), files=(b.file("x"),))
+        world = b.world(ops_pulls=(pull,), vault=VaultFacts(requests=(request,)))
+        assert facts_of(world, decide(world, b.NOW), URL, None, None, ()).needs == ()
+
+
+def test_a_cut_off_action_and_things_to_do_need_a_person_and_a_frozen_vault_is_told() -> None:
+    parked = ActionFact(ID, "PARKED", 9, b.ago(5), "waits for a person", pull=9, words="nobody can tell")
+    told = VaultFacts(actions=(parked,), pending=(PendingFact("domain", "Buy a domain", b.ago(9), "acme/tally#3"),),
+                      frozen="by hand")  # fmt: skip
+    facts = facts_of(b.world(vault=told), Plan(), URL, None, None, ())
+    assert {(n.act, n.title) for n in facts.needs} == {("settle", f"{ID} was cut off"), ("do", "Buy a domain")}
+    assert [h.detail for h in facts.health] == ["the vault is frozen: by hand"]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from factory.forge.values import CheckState, ItemState
 from factory.plan.explain import Explanation
 from factory.plan.model import World
+from factory.plan.vault import RequestFact, VaultFacts
 from factory.roles.turn import decide, explain
 from factory.runs.model import Cause, Subject
 from factory.testing import builders as b
@@ -95,3 +98,11 @@ def test_it_says_what_the_tick_does(name: str) -> None:
     subject = Subject(str(b.PROJECT), "issue", "1")
     done = tuple(f"{e.kind}: {e.reason}" for e in decide(world, b.NOW).effects if e.subject == subject)
     assert told(world).doing == done
+
+
+def test_an_issue_tells_where_the_actions_stand_that_it_asked_for() -> None:
+    id = "2026-11-21-release-7f3a09c2"
+    world = b.world([b.ready()], [b.pull()], [b.run(facts={"vault": id})],
+                    vault=VaultFacts(requests=(RequestFact(9, b.HEAD, id, "high", who="founder"),)))  # fmt: skip
+    assert told(world).actions == ((id, "waits for the approval of founder"),)
+    assert told(replace(world, vault=VaultFacts())).actions == ()

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from factory.git.hardened import Commit, Git
 from factory.vault.approval import Bench, judge
 from factory.vault.canonical import Refused, sha256
 from factory.vault.ledger import Entry, Ledger
 from factory.vault.policy import MAX_POLICY, PATH, Policy, read
-from factory.vault.ports import PullFact
+
+if TYPE_CHECKING:
+    from factory.vault.ports import PullFact
+
 
 CONTROLLED = ("factory.toml", "vault/policy.toml", "vault/secrets", "formulas", "agents", "generators")
 _FOR_ADMINS = (b"vault/policy.toml", b"vault/secrets/", b"factory.toml")

@@ -31,6 +31,10 @@ class Refused(Exception):
         self.code, self.words = code, words
 
 
+class Unclear(Exception):
+    """What is needed cannot be had now (forge, network, disk): nothing starts, and it is asked again."""
+
+
 def trouble(text: str, limit: int) -> str | None:
     """Why a text could mislead who reads it, or None: control, invisible or unassigned characters, a form that is not
     Unicode's composed one (NFC), more than ``limit`` characters."""

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from factory.git.hardened import Git, GitTrouble
-from factory.vault.canonical import Refused, json_bytes, sha256
+from factory.vault.canonical import Refused, Unclear, json_bytes, sha256
 from factory.vault.ledger import Entry, Ledger, read
-from factory.vault.ports import Unclear
 
 BRANCH = "ledger"
 TRIES = 8

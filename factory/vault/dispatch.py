@@ -12,18 +12,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from factory.git.hardened import GitTrouble
 from factory.vault.action import ID, Action
 from factory.vault.authority import in_force
-from factory.vault.canonical import Refused, sha256
+from factory.vault.canonical import Refused, Unclear, sha256
 from factory.vault.chain import BRANCH, Also, Chain
 from factory.vault.formulas import VaultFormula
 from factory.vault.gather import Gather, Handed
 from factory.vault.ledger import ALL, Entry, Ledger, State, tier_of
-from factory.vault.ports import Order, Outcome, Unclear
+from factory.vault.order import Order
 from factory.vault.verify import AUTO, MAIN
+
+if TYPE_CHECKING:
+    from factory.vault.ports import Outcome
+
 
 AT_ONCE = 4
 """Runs of one tier at the same time here, so that a flood of low ones does not hold up a high one."""

@@ -9,17 +9,20 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from factory.git.hardened import Commit, Git
 from factory.vault.action import FOLDER, ID, Action, read
 from factory.vault.authority import Authority, bots, changes, in_force, trust
-from factory.vault.canonical import MAX_BYTES, Refused, json_bytes, sha256, stamp
+from factory.vault.canonical import MAX_BYTES, Refused, Unclear, json_bytes, sha256, stamp
 from factory.vault.formulas import MAX_FORMULA, VaultFormula
 from factory.vault.formulas import read as read_formula
 from factory.vault.ledger import Ledger
-from factory.vault.ports import Forge, Keys, PullFact, Runner, Sentinel, Unclear
 from factory.vault.verify import AUTO, MAIN, Case, Verified, decide, identity, statement
+
+if TYPE_CHECKING:
+    from factory.vault.ports import Forge, Keys, PullFact, Runner, Sentinel
+
 
 SKEW_S = 120
 

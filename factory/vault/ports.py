@@ -1,7 +1,8 @@
 """What is handed to the trusted part: the forge's answers, the sentinel's, the runner's. Values and protocols only.
 
-Part of the trusted part. Nothing that is handed in decides: wrong answers can only make the vault refuse, or be caught
-by what it recomputes from git objects; where that cannot be (a forge that lies about reviews), signatures can.
+The trusted part knows these shapes and imports none of it. Nothing that is handed in decides: wrong answers can only
+make the vault refuse, or be caught by what it recomputes from git objects; where that cannot be (a forge that lies
+about reviews), signatures can.
 """
 
 from __future__ import annotations
@@ -11,14 +12,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from factory.vault.action import Action, Tier
 from factory.vault.approval import Review
-from factory.vault.formulas import VaultFormula
-from factory.vault.policy import FormulaRule, Policy
+from factory.vault.canonical import Unclear
+from factory.vault.order import Order
 
-
-class Unclear(Exception):
-    """What is needed cannot be had now (forge, network, disk): nothing starts, and it is asked again."""
+__all__ = ["Forge", "Keys", "Order", "Outcome", "PullFact", "Repo", "Runner", "Sentinel", "Settings", "Unclear"]
 
 
 @dataclass(frozen=True)
@@ -67,28 +65,6 @@ class Settings:
     """What is not as it must be, in words; empty: all is."""
     changed: str = ""
     """What changed last, in words."""
-
-
-@dataclass(frozen=True)
-class Order:
-    """A start: what the runner is told, after STARTED is on the ledger."""
-
-    id: str
-    """The ledger's name of it: the action's id, with ``+2`` and so on for a repeated one."""
-    epoch: int
-    run: str
-    idem_key: str
-    tier: Tier
-    action: Action
-    formula: VaultFormula
-    rule: FormulaRule
-    policy: Policy
-    trust: str
-    """Commit of the ops repo whose controlled set counts: secrets are read there."""
-    probe: bool = False
-    """Only ask whether it was done already; have no effect."""
-    deadline: float = float("inf")
-    """On this host's monotonic clock: whoever has not begun the first effect by then may not begin it any more."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from factory.git.hardened import Commit
 from factory.vault.action import FOLDER, ID, Action, Tier, read
@@ -17,7 +17,10 @@ from factory.vault.approval import Bench, judge
 from factory.vault.canonical import MAX_BYTES, Refused, json_bytes, sha256, stamp
 from factory.vault.formulas import VaultFormula
 from factory.vault.policy import Policy, Ruling, check, ruling
-from factory.vault.ports import PullFact, Settings
+
+if TYPE_CHECKING:
+    from factory.vault.ports import PullFact, Settings
+
 
 MAIN, AUTO = "main", "auto"
 

@@ -173,8 +173,6 @@ def _said(done: Completed) -> str:
     return "it took too long" if done.timed_out else said
 
 
-
-
 def sign_in_front(key: Path, namespace: str, data: bytes, *, agent: str = "") -> str:
     """The same by a person's own key at their terminal: it may ask for a passphrase, a PIN, a touch.
 

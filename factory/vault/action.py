@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
-from factory.vault.canonical import MAX_INT, Refused, load, moment, sha256, toml, trouble, whole
+from factory.vault.canonical import MAX_BYTES, MAX_INT, Refused, load, moment, sha256, toml, trouble, whole
 
 FOLDER = "vault/actions/"
 ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])")
@@ -132,12 +132,9 @@ def check(data: bytes, name: str) -> tuple[Action | None, list[Finding]]:
 
 
 def _legacy(data: bytes) -> list[Finding]:
-    """A file of the older system has no version and no typed formula; it is never guessed at."""
-    try:
-        values = load(data, strict=False)
-    except Refused:
-        return []
-    if "v" in values:
+    """A file of the older system has no version; it is never guessed at, nor parsed: that could take seconds."""
+    keys = {row.partition(b"=")[0].strip() for row in data[:MAX_BYTES].split(b"\n") if b"=" in row and row[:1] != b"#"}
+    if not keys or b"v" in keys:
         return []
     return [Finding("legacy", "", "a file of the older form (no `v`): it is not run",
                     "file it for a person instead: `factory vault request rent-a-human what=...`")]  # fmt: skip

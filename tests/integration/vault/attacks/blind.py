@@ -1,0 +1,58 @@
+"""Single checks switched off: the one fact that a check looks at is made to look right, and nothing else is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+
+from factory.vault import approval, authority, gather, verify
+from factory.vault.approval import Bench, Review, Verdict
+from factory.vault.verify import Case, Verified
+
+
+class Blind:
+    """What a vault does not see any more, until the test ends."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.patch = patch
+
+    def review(self, *facts: str) -> None:
+        """Of an approval: ``commit``, ``dismissed``, ``stale``, ``official``, ``at``, ``listed``, ``barred``."""
+        real = approval._fault
+
+        def fault(review: Review, head: str, pushed: datetime, bench: Bench) -> tuple[int, str, str] | None:
+            fine: dict[str, object] = {"commit": head, "dismissed": False, "stale": False, "official": True}
+            review = replace(review, **{k: v for k, v in fine.items() if k in facts})  # type: ignore[arg-type]
+            who = frozenset({review.user})
+            bench = replace(
+                bench, listed=bench.listed | (who if "listed" in facts else frozenset()),
+                barred=bench.barred - (who if "barred" in facts else frozenset()),
+            )  # fmt: skip
+            return real(review, head, review.at if "at" in facts else pushed, bench)
+
+        self.patch.setattr(approval, "_fault", fault)
+
+    def case(self, change: Callable[[Case], Case]) -> None:
+        """Of all that a verdict is made of."""
+        real = gather.decide
+
+        def decide(case: Case) -> Verified:
+            return real(change(case))
+
+        self.patch.setattr(gather, "decide", decide)
+
+    def approval(self) -> None:
+        """No approval is needed any more."""
+        self.patch.setattr(verify, "_approved", lambda case, pull, tier, need: ())
+
+    def approved_for_trust(self) -> None:
+        """Of a change of the controlled set: any approval counts, or none."""
+        self.patch.setattr(authority, "judge", lambda reviews, head, pushed, bench: Verdict((1,)))
+
+    def settings(self) -> None:
+        """How the forge is set."""
+        self.case(lambda c: replace(c, settings=replace(c.settings, wrong="", since=datetime.min.replace(
+            tzinfo=c.now.tzinfo)), seen={}))  # fmt: skip

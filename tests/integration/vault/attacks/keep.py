@@ -1,0 +1,374 @@
+"""A vault on a forge that is really there: its accounts, rules, reviews and merges; only the runner stands in.
+
+One ``Town`` (forge and accounts) serves all; a ``Keep`` is one ops repo in it with its sentinel and its dispatchers.
+What an adversary does, it does with an account's own token over HTTP or git, and ``said`` is what the forge answered.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+import sqlite3
+import subprocess
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from factory.config.model import DEFAULT_ACCOUNTS
+from factory.errors import ForgeRefused
+from factory.forge.values import BranchProtection, RepoName, ReviewState
+from factory.forge.wanted import RepoWanted, wanted_setup
+from factory.git.hardened import Git
+from factory.ops.routes import unprotected_patterns
+from factory.vault.action import Action, Tier
+from factory.vault.authority import controlled
+from factory.vault.canonical import sha256
+from factory.vault.chain import Chain
+from factory.vault.dispatch import Dispatcher, Patience
+from factory.vault.gather import Handed
+from factory.vault.ledger import ALL, Entry, State
+from factory.vault.ports import Settings
+from factory.vault.watch import record
+from factory.vault.watch.forge_reads import ForgeReads
+from factory.vault.watch.sentinel import Post
+from factory.vault.watch.settings import Expected, writers
+from tests.contract.conftest import Site, fresh
+from tests.integration.vault.commits import commit_tree, git
+from tests.integration.vault.house import Runner, formula_bytes
+
+FOUNDER, APPROVER, OUTSIDER = "founder", "approver", "outsider"
+VAULT, FACTORY, DISPATCHER, DEV = "vault-bot", "factory-bot", "dispatcher-bot", "dev-bot"
+SENTINEL = "sentinel-bot"
+ROLES = ("dev", "gardener", "planner", "predictor", "architect", "supervisor")
+ACCOUNTS = {duty: DEV if duty in ROLES else login for duty, login in DEFAULT_ACCOUNTS.items()}
+"""Duty -> account; several duties share one, which set-up allows."""
+BOTS = tuple(dict.fromkeys(ACCOUNTS.values()))
+TIERS = {"alpha": "low", "beta": "medium", "gamma": "high", "delta": "high"}
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request that stands on the forge as a pull request."""
+
+    id: str
+    number: int
+    branch: str
+    head: str
+    base: str
+
+
+@dataclass
+class Keep:
+    """An ops repo as set-up leaves it, with GENESIS on its ledger. ``forge_home``: where an embedded forge keeps its
+    repos; None for a real one."""
+
+    site: Site
+    root: Path
+    forge_home: Path | None = None
+    more: str = ""
+    """Further lines of the policy."""
+    people: tuple[str, ...] = ()
+    """More accounts, all listed as admins and allowed to write."""
+    ops: RepoName = field(init=False)
+    said: list[str] = field(default_factory=list)
+    """The forge's refusals, in its words."""
+    actions: dict[str, Action] = field(default_factory=dict)
+    """Every one that was made here, by id."""
+    signed: frozenset[int] = frozenset()
+    clockwork: float = 0.0
+    skew: timedelta = timedelta(0)
+    _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    _standing: tuple[Dispatcher, Runner] | None = None
+
+    def __post_init__(self) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.ids = {who: self._id(who) for who in (*BOTS, FOUNDER, APPROVER, OUTSIDER, *self.people)}
+        self.ops = RepoName(self.site.login(FOUNDER), fresh("ops"))
+        self.wanted = self._wanted()
+        made = self.site.call("POST", "/user/repos", {"name": self.ops.name, "private": True, "default_branch": "main"})
+        assert made.status_code == 201, made.text
+        self.repo_id = int(made.json()["id"])
+        people = {self.site.login(who): "write" for who in (APPROVER, *self.people)}
+        for login, right in {**self.wanted.collaborators, **people}.items():
+            self.site.admin.set_collaborator(self.ops, login, right)
+        self.work = Git(self.root / "work.git", self.url(FOUNDER))
+        self._seed()
+        self.site.admin.only_merge(self.ops)
+        self.site.admin.edit_repo(self.ops, has_actions=False)
+        self.protect()
+        self.post = self._sentinel()
+
+    # ---- building --------------------------------------------------------------------------------------------------
+
+    def _id(self, who: str) -> int:
+        known: dict[str, int] = self.site.__dict__.setdefault("_ids", {})
+        if who not in known:
+            known[who] = int(self.site.call("GET", "/user", who=who).json()["id"])
+        return known[who]
+
+    def _wanted(self) -> RepoWanted:
+        accounts = {duty: self.site.login(login) for duty, login in ACCOUNTS.items()}
+        project = RepoName(self.ops.owner, self.ops.name.removesuffix("-ops"))
+        people = [self.site.login(who) for who in (FOUNDER, APPROVER, *self.people)]
+        patterns = unprotected_patterns()
+        return wanted_setup(project, self.ops, accounts=accounts, approvers=people, direct_patterns=patterns).repos[1]
+
+    def protect(self) -> None:
+        """Every rule as set-up wants it."""
+        for rule in self.wanted.protections:
+            self.site.admin.set_protection(self.ops, rule)
+
+    def rule(self, branch: str) -> BranchProtection:
+        return next(r for r, name in zip(self.wanted.protections, self.wanted.branches, strict=True) if name == branch)
+
+    def policy(self, version: int = 1, tiers: Mapping[str, str] = TIERS, *, more: str | None = None, rule: str = "",
+               admins: tuple[str, ...] = (), approvers: tuple[str, ...] = (APPROVER,)) -> bytes:  # fmt: skip
+        admins = admins or (FOUNDER, *self.people)
+        lists = {"admins": [self.ids[who] for who in admins], "approvers": [self.ids[who] for who in approvers]}
+        text = f"v = 1\nversion = {version}\n" + "".join(f"{key} = {ids}\n" for key, ids in lists.items())
+        text += self.more if more is None else more
+        for name, tier in tiers.items():
+            digest = sha256(formula_bytes(name) or b"")
+            text += f'\n[formulas."{name}@1"]\ntier = "{tier}"\ndigest = "{digest}"\n{rule}'
+        return text.encode()
+
+    def _seed(self) -> None:
+        policy = self.policy()
+        seed = {"README.md": b"# ops\n", "factory.toml": b"schema = 1\n", "vault/policy.toml": policy}
+        first, auto = self.commit(seed), self.commit({"vault/actions/.gitkeep": b""})
+        journal = self.commit({"runs/.gitkeep": b""})
+        heads = {"main": first, "auto": auto, "journal": journal}
+        assert not self.push(FOUNDER, *(f"{oid}:refs/heads/{name}" for name, oid in heads.items()))
+        bots = [self.ids[who] for who in BOTS]
+        genesis = {
+            "forge": self.site.url, "repo": self.repo_id, "owner": self.ops.owner, "name": self.ops.name, "bots": bots,
+            "vault_bot": self.ids[VAULT], "commit": first, "policy_digest": sha256(policy), "policy_version": 1,
+            "controlled": controlled(self.work, first),
+        }  # fmt: skip
+        now = datetime.now(UTC).replace(microsecond=0)
+        self.chain("genesis").append([Entry("GENESIS", ALL, secrets.token_hex(16), "init/1", now, evidence=genesis)])
+
+    def _sentinel(self) -> Post:
+        """Its eye, which has watched for a day already."""
+        accounts = {duty: self.site.login(login) for duty, login in ACCOUNTS.items()}
+        expected = Expected(self.ops, self.repo_id, accounts, unprotected_patterns())
+        (self.root / "sentinel").mkdir()
+        post = Post(expected, self.site.client(SENTINEL), self.root / "sentinel")
+        first = post.look(whole=True, poll_seconds=3600)
+        assert not first.wrong, first.wrong
+        record.write(post.folder, replace(first, since=first.since - DAY, generation=first.generation - 86400))
+        return post
+
+    def url(self, who: str) -> str:
+        """The repo's address for git, with the account's token."""
+        scheme, _, rest = self.site.url.partition("://")
+        login = self.site.account(who)
+        return f"{scheme}://{login}:{self.site.tokens[login]}@{rest}/{self.ops}.git"
+
+    def chain(self, name: str, who: str = FOUNDER) -> Chain:
+        """The ledger as whoever holds this token can write it."""
+        git = Git(
+            self.root / name / "repo.git", f"{self.site.url}/{self.ops}.git", self.site.tokens[self.site.login(who)]
+        )
+        return Chain(git, self.root / name / "ledger.json", lambda data: "", lambda step: None)
+
+    # ---- git, as anybody -------------------------------------------------------------------------------------------
+
+    def commit(self, files: Mapping[str, bytes | None], *parents: str, **more: Any) -> str:
+        """A commit here, not yet pushed."""
+        return commit_tree(self.work.repo, files, *parents, **more)
+
+    def push(self, who: str, *specs: str) -> str:
+        """What git says when it does not take the push; empty: it does."""
+        env = {
+            "PATH": os.environ["PATH"],
+            "HOME": "/nonexistent",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_TERMINAL_PROMPT": "0",
+        }
+        done = subprocess.run(
+            ["git", f"--git-dir={self.work.repo}", "push", "--quiet", self.url(who), *specs], env=env,
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        return "" if done.returncode == 0 else done.stderr
+
+    def tip(self, ref: str) -> str:
+        """Where a branch (or another ref, by its full name) is on the forge; its objects are here then."""
+        name = ref if ref.startswith("refs/") else f"refs/heads/{ref}"
+        oid = self.site.client(FOUNDER).ls_refs(self.ops, [name]).get(name, "")
+        if oid:
+            env = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"}
+            subprocess.run(["git", f"--git-dir={self.work.repo}", "fetch", "--quiet", self.url(FOUNDER), name], env=env,
+                           check=True, capture_output=True, timeout=60)  # fmt: skip
+        return oid
+
+    def sql(self, words: str, *values: object) -> None:
+        """What who broke into the forge can do to its database."""
+        assert self.forge_home is not None, "only of an embedded forge are the files at hand"
+        with closing(sqlite3.connect(self.forge_home / "forge.db", timeout=20)) as db, db:
+            db.execute(words, values)
+
+    # ---- what people and bots do -----------------------------------------------------------------------------------
+
+    def action(self, formula: str = "beta", **more: object) -> Action:
+        place = str(more.pop("place", f"p{next(self._ids)}"))
+        now = datetime.now(UTC).replace(microsecond=0)
+        values: dict[str, object] = {
+            "id": f"{now:%Y-%m-%d}-{formula}-{secrets.token_hex(3)}", "formula": f"{formula}@1",
+            "blast_radius": Tier.LOW, "target": f"{formula}:{place}", "not_before": now - timedelta(hours=1),
+            "expires": now + DAY, "reason": "because", "requester": "run:1", "params": {"place": place},
+        }  # fmt: skip
+        made = Action(**{**values, **more})  # type: ignore[arg-type]
+        self.actions[made.id] = made
+        return made
+
+    def write(self, who: str, branch: str, files: Mapping[str, bytes | None], *, base: str = "", **more: object) -> str:
+        """A commit over the forge's API (with ``base``, on a new branch from there); its id. Raises ForgeRefused."""
+        changes: list[dict[str, object]] = []
+        for path, data in files.items():
+            known = self.site.call("GET", f"/repos/{self.ops}/contents/{path}", ref=base or branch)
+            there = {"sha": known.json()["sha"]} if known.status_code == 200 else {}
+            change: dict[str, object] = {"path": path, "operation": "update" if there else "create", **there}
+            changes.append(
+                change | ({"operation": "delete"} if data is None else {"content": b64encode(data).decode()})
+            )
+        body: dict[str, object] = {"files": changes, "message": "Write", "branch": base or branch, **more}
+        if base:
+            body["new_branch"] = branch
+        made = self.site.client(who).send("POST", f"/repos/{self.ops}/contents", doing="writing", body=body)
+        oid: str = made["commit"]["sha"]
+        return oid
+
+    def ask(self, action: Action, base: str = "main", *, data: bytes | None = None, who: str = VAULT,
+            extra: Mapping[str, bytes | None] | None = None, branch: str = "") -> Asked:  # fmt: skip
+        """The request as vault-bot files it: one added file on a branch of its own."""
+        branch = branch or f"vault/{action.id}"
+        head = self.write(who, branch, {action.path: data or action.write(), **(extra or {})}, base=base)
+        return self.propose(action.id, branch, head, base, who)
+
+    def propose(self, id: str, branch: str, head: str, base: str = "main", who: str = VAULT) -> Asked:
+        pull = self.site.client(who).create_pull(self.ops, head=branch, base=base, title="Request", body="")
+        return Asked(id, pull.number, branch, head, base)
+
+    def edit(self, files: Mapping[str, bytes | None], *, who: str = FACTORY, by: str = FOUNDER) -> Asked:
+        """A change that is no request, as the factory proposes it; approved by ``by`` and merged."""
+        branch = f"edit/{fresh('e')}"
+        asked = self.propose("", branch, self.write(who, branch, files, base="main"), "main", who)
+        self.review(asked, by)
+        self.merged(asked)
+        return asked
+
+    def review(self, asked: Asked, who: str = FOUNDER, state: ReviewState = ReviewState.APPROVED) -> int:
+        made = self.site.client(who).review(self.ops, asked.number, state=state, body="", commit=asked.head)
+        return made.id
+
+    def dismiss(self, asked: Asked, review: int) -> None:
+        """As the founder, who may."""
+        path = f"/repos/{self.ops}/pulls/{asked.number}/reviews/{review}/dismissals"
+        self.site.client(FOUNDER).send("POST", path, doing="dismissing", body={"message": "no"})
+
+    def merge(self, asked: Asked, who: str = VAULT, head: str = "") -> bool:
+        """Over the API; False when the forge refuses, whose words are kept then."""
+        try:
+            self.site.client(who).merge(self.ops, asked.number, head=head or asked.head, title="t", message="m")
+        except ForgeRefused as refused:
+            self.said.append(refused.message)
+            return False
+        return True
+
+    def force(self, asked: Asked) -> None:
+        """The merge that the forge would not do, done all the same: as by who broke into it, or by a site admin who
+        takes the rule off for a moment."""
+        if self.forge_home is not None:
+            self.merge_wrongly(asked)
+            return
+        rule = self.rule(asked.base)
+        self.site.admin.delete_protection(self.ops, rule.rule_name)
+        assert self.merge(asked), self.said
+        self.site.admin.set_protection(self.ops, rule)
+
+    def merged(self, asked: Asked) -> None:
+        """Merge as the vault would; where the forge refuses, by force."""
+        if not self.merge(asked):
+            self.force(asked)
+
+    def wrongly(self, base: str, made: str) -> None:
+        """Move a branch of the forge behind its back, as who broke into it can: no rule, no hook is asked."""
+        assert self.forge_home is not None, "only of an embedded forge are the files at hand"
+        there = self.forge_home / "repos" / self.ops.owner.lower() / f"{self.ops.name.lower()}.git"
+        git(there, "fetch", "--quiet", "--no-write-fetch-head", str(self.work.repo), f"{made}:refs/tmp/wrong")
+        git(there, "update-ref", f"refs/heads/{base}", made)
+        git(there, "update-ref", "-d", "refs/tmp/wrong")
+
+    def merge_wrongly(self, asked: Asked, files: Mapping[str, bytes | None] | None = None, **more: Any) -> str:
+        """A merge of the request that holds these files as well."""
+        first = self.tip(asked.base)
+        self.tip(f"refs/pull/{asked.number}/head")
+        tree = self.work.merged_tree(first, asked.head)
+        merged = self.commit({}, first, asked.head, tree=tree)
+        made = self.commit(files, merged) if files else merged
+        tree = git(self.work.repo, "rev-parse", f"{made}^{{tree}}")
+        made = self.commit({}, first, asked.head, tree=tree, **more)
+        self.wrongly(asked.base, made)
+        return made
+
+    def still_fresh(self, asked: Asked) -> None:
+        """As in the moment after a push in which the forge has not got to its reviews yet."""
+        self.sql(
+            "UPDATE reviews SET dismissed = 0, stale = 0 WHERE issue_id = (SELECT id FROM issues WHERE repo_id = ? AND"
+            " number = ?)", self.repo_id, asked.number,
+        )  # fmt: skip
+
+    # ---- the vault -------------------------------------------------------------------------------------------------
+
+    def settings(self) -> Settings:
+        return self.post.look(whole=True, poll_seconds=3600).told()
+
+    def dispatcher(self, name: str = "", runner: Runner | None = None, patience: Patience | None = None
+                   ) -> tuple[Dispatcher, Runner]:  # fmt: skip
+        """A dispatcher's turns, in this process. ``runner`` counts effects instead of having them."""
+        name, runner = name or fresh("d"), runner or Runner()
+        runner.me = f"host/{name}"
+        client = self.site.client(DISPATCHER)
+        reads = ForgeReads(client, self.ops, lambda: writers(self.post.look(whole=True, poll_seconds=3600).facts))
+        token = self.site.tokens[self.site.login(DISPATCHER)]
+        handed = Handed(
+            Git(self.root / name / "repo.git", f"{self.site.url}/{self.ops}.git", token), reads, self, runner, self,
+            formula_bytes, clock=lambda: datetime.now(UTC) + self.skew, monotonic=lambda: self.clockwork,
+        )  # fmt: skip
+        return Dispatcher(handed, runner.me, self.root / name / "ledger.json", patience), runner
+
+    def signers(self, statement: bytes, action: str) -> frozenset[int]:
+        return self.signed
+
+    def sign(self, data: bytes) -> str:
+        return ""
+
+    def dispatch(self) -> Dispatcher:
+        """The one that serves this repo from first to last."""
+        if self._standing is None:
+            self._standing = self.dispatcher()
+        return self._standing[0]
+
+    def runner(self) -> Runner:
+        """That dispatcher's."""
+        self.dispatch()
+        assert self._standing is not None
+        return self._standing[1]
+
+    def run(self, turns: int = 3, runner: Runner | None = None) -> tuple[Dispatcher, Runner]:
+        """A fresh dispatcher that turns a few times: what it saw and what it started."""
+        dispatcher, runner = self.dispatcher(runner=runner)
+        for _ in range(turns):
+            dispatcher.turn()
+        return dispatcher, runner
+
+    def state(self, id: str) -> State:
+        """What the ledger says of an action now, read by somebody new."""
+        return self.chain(fresh("reader")).sync().state(id)

@@ -91,7 +91,8 @@ DOORS = {
     ),
     "http.client": Door(
         importing("http.client"),
-        ("factory/gateway/",),
+        # The broker speaks HTTP over connections it made to addresses it checked itself; httpx would make its own.
+        ("factory/gateway/", "factory/vault/run/"),
         "import http.client",
         {
             "factory/devforge/webhooks.py": "the embedded forge delivers its hooks, as any forge does, in a thread",
@@ -111,6 +112,7 @@ DOORS = {
             "factory/sandbox/starter/user.py": STARTER,
             "factory/sandbox/probe.py": STDLIB_INSIDE,
             "factory/sandbox/inside/launch.py": STDLIB_INSIDE,
+            "factory/vault/run/inside/command.py": STDLIB_INSIDE,
         },
     ),
     "the git program": Door(
@@ -124,7 +126,7 @@ DOORS = {
     ),
     "os.environ": Door(
         environment,
-        ("factory/config/", "factory/cli/", "factory/session/inside/"),
+        ("factory/config/", "factory/cli/", "factory/session/inside/", "factory/vault/run/inside/"),
         "import os\nos.getenv('HOME')",
         {"factory/sandbox/probe.py": "an attacker in the sandbox that looks for secrets in its environment"},
     ),

@@ -17,6 +17,7 @@ PRINTING = {
     "factory/sandbox/starter/main.py": "a program of its own; stderr is where its starter reads",
     "factory/sandbox/probe.py": "a program of its own; its answers are its stdout",
     "factory/sandbox/inside/": "programs in the sandbox; their stdout and stderr are what the host reads",
+    "factory/vault/run/inside/": "programs in the sandbox; their stdout and stderr are what the host reads",
     "factory/session/inside/": "programs in the sandbox; their stdout and stderr are what the host reads",
 }
 """Where print() is the interface, and with whom. People are spoken to in cli/ only."""

@@ -45,7 +45,7 @@ def test_it_runs_without_the_package(tmp_path: Path) -> None:
         assert expected in done.stderr
 
 
-@pytest.mark.parametrize("package", ["factory/sandbox/inside", "factory/session/inside"])
+@pytest.mark.parametrize("package", ["factory/sandbox/inside", "factory/session/inside", "factory/vault/run/inside"])
 def test_only_the_standard_library_is_imported(package: str) -> None:
     for module in HOUSE:
         if module.below(f"{package}/"):

@@ -183,7 +183,8 @@ class FakeWorld:
             if not review.commit or review.commit not in self.git.commits:
                 continue
             was = self.git.changes(self.git.merge_base(base, review.commit), review.commit)
-            changed = was != now or self.git.tree(review.commit) != self.git.tree(item.head_sha)
+            differs = was != now or self.git.tree(review.commit) != self.git.tree(item.head_sha)
+            changed = review.commit != item.head_sha and (review.stale or differs)
             dismissed = review.dismissed or (
                 changed and review.state is ReviewState.APPROVED and rule is not None and rule.dismiss_stale_approvals
             )

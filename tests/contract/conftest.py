@@ -6,20 +6,22 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
+import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import pytest
 
 from factory.forge.client import ForgejoClient
 from factory.forge.protocol import Forge
-from factory.forge.retry import Backoff
+from factory.forge.retry import MERGES, Backoff
 from factory.forge.values import BranchProtection, RepoName
 from factory.testing.fake_forge import FakeForge
 
+T = TypeVar("T")
 SCOPES = ("write:repository", "write:issue", "write:user", "write:organization", "write:misc", "write:notification")
 LABELS = ("backlog", "priority", "blocked")
 _count = itertools.count(1)
@@ -29,6 +31,19 @@ RUN = secrets.token_hex(3)
 def fresh(prefix: str) -> str:
     """A name nobody used yet on this forge."""
     return f"{prefix}-{RUN}-{next(_count)}"
+
+
+def soon(where: Site | Lab, read: Callable[[], T], wanted: Callable[[T], object]) -> T:
+    """What ``read`` returns once it is as wanted.
+
+    A real Forgejo does much after it has answered (queues, even "immediate" ones, hand on to goroutines). Ours is done
+    before: there the first look counts.
+    """
+    until = time.monotonic() + (20.0 if where.name == "real" else 0.0)
+    while not wanted(seen := read()) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert wanted(seen), seen
+    return seen
 
 
 @dataclass
@@ -72,7 +87,8 @@ class Site:
     def client(self, who: str) -> ForgejoClient:
         login = self.account(who)
         if login not in self.clients:
-            self.clients[login] = ForgejoClient(self.url, self.tokens[login], merges=Backoff(0.05, 1.5, 0.5, 5))
+            merges = Backoff(0.05, 1.5, 0.5, 5) if self.name == "embedded" else MERGES
+            self.clients[login] = ForgejoClient(self.url, self.tokens[login], merges=merges)
         return self.clients[login]
 
     def call(

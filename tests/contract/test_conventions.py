@@ -9,6 +9,7 @@ from datetime import datetime
 import pytest
 
 from factory.forge.values import CheckState, ReviewState
+from tests.contract.conftest import fresh
 
 STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)$")
 
@@ -133,7 +134,6 @@ ABSENT = [
     "/repos/{repo}/labels/999999",
     "/repos/{repo}/contents/none.txt",
     "/repos/{repo}/branch_protections/none",
-    "/repos/{repo}/collaborators/no-such-user",
     "/users/no-such-user",
     "/repos/{repo}/hooks/999999",
     "/repos/{repo}/issues/comments/99999999",
@@ -144,6 +144,13 @@ ABSENT = [
 def test_what_is_not_there_is_404(site, private, path: str) -> None:
     answer = site.call("GET", path.format(repo=private, owner=private.owner))
     assert answer.status_code == 404
+
+
+def test_asking_of_an_unknown_user_whether_it_collaborates_is_422(site, private) -> None:
+    answer = site.call("GET", f"/repos/{private}/collaborators/no-such-user")
+    assert (answer.status_code, answer.json()["message"][:19]) == (422, "user does not exist")
+    assert site.call("GET", f"/repos/{private}/collaborators/{site.account('outsider')}").status_code == 404
+    assert site.call("GET", f"/repos/{private}/collaborators/no-such-user/permission").status_code == 404
 
 
 def test_a_404_has_message_url_and_errors(site, private) -> None:
@@ -300,9 +307,79 @@ def test_a_list_of_one_page_has_no_next(site, full) -> None:
 
 
 def test_labels_page_by_total(site, full) -> None:
-    answer = site.call("GET", f"/repos/{full}/labels", limit=50)
+    answer = site.call("GET", f"/repos/{full}/labels", limit=50, page=1)
     assert (len(answer.json()), answer.headers["x-total-count"]) == (50, "58")
     assert len(site.client("founder").labels(full)) == 58
+
+
+@pytest.fixture(scope="module")
+def pairs(site):
+    """At least two of everything that is listed: (repo, organisation, team, number of a pull request)."""
+    repo, org = site.repo(), fresh("org")
+    number, sha = site.pull(repo)
+    assert site.call("POST", "/orgs", {"username": org}).status_code == 201
+    hook = {"type": "forgejo", "config": {"url": "http://127.0.0.1:9/", "content_type": "json"}, "events": ["push"]}
+    for n in range(2):
+        site.call("POST", f"/orgs/{org}/labels", {"name": f"l{n}", "color": "#cccccc"})
+        site.call("POST", f"/repos/{repo}/milestones", {"title": f"m{n}"})
+        site.call("POST", f"/repos/{repo}/hooks", hook)
+        site.call("POST", f"/repos/{repo}/branches", {"new_branch_name": f"b{n}", "old_ref_name": "main"})
+        site.call("POST", f"/repos/{repo}/statuses/{sha}", {"state": "success", "context": f"c{n}"})
+        site.call("POST", f"/repos/{repo}/issues/{number}/comments", {"body": f"c{n}"})
+        site.call("POST", f"/repos/{repo}/issues/{number}/reactions", {"content": ("+1", "heart")[n]})
+        site.client("rev").review(repo, number, state=ReviewState.COMMENT, body="c", commit=sha)
+    units = {"name": "two", "permission": "write", "units_map": {"repo.code": "write"}}
+    team = site.call("POST", f"/orgs/{org}/teams", units).json()["id"]
+    for who in ("dev", "rev"):
+        assert site.call("PUT", f"/teams/{team}/members/{site.account(who)}", {}).status_code == 204
+    return repo, org, team, number, sha
+
+
+WHOLE = [
+    "/repos/{repo}/labels",
+    "/orgs/{org}/labels",
+    "/repos/{repo}/milestones",
+    "/repos/{repo}/hooks",
+    "/teams/{team}/members",
+    "/repos/{repo}/statuses/{sha}",
+    "/repos/{repo}/issues/comments",
+    "/repos/{repo}/issues/{number}/timeline",
+    "/repos/{repo}/pulls/{number}/reviews",
+    "/repos/{repo}/issues/{number}/reactions",
+]
+
+
+@pytest.mark.parametrize("path", WHOLE)
+def test_these_lists_come_whole_until_a_page_is_asked_for(site, pairs, path: str) -> None:
+    path = path.format(**dict(zip(("repo", "org", "team", "number", "sha"), pairs, strict=True)))
+    assert len(site.call("GET", path, limit=1).json()) >= 2
+    assert len(site.call("GET", path, limit=1, page=1).json()) == 1
+    assert not site.call("GET", path, limit=1, page=99).json()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/repos/{repo}/branches",
+        "/repos/{repo}/issues",
+        "/repos/{repo}/collaborators",
+        "/orgs/{org}/teams",
+        "/user/repos",
+        "/repos/{repo}/commits/{sha}/status",
+    ],
+)
+def test_these_lists_are_cut_by_limit_alone(site, pairs, path: str) -> None:
+    path = path.format(**dict(zip(("repo", "org", "team", "number", "sha"), pairs, strict=True)))
+    for page in ({}, {"page": 1}):
+        answer = site.call("GET", path, limit=1, **page)
+        rows = answer.json() if isinstance(answer.json(), list) else answer.json()["statuses"]
+        assert (len(rows), int(answer.headers["x-total-count"]) >= 1) == (1, True)
+
+
+def test_past_its_last_page_the_combined_status_is_as_if_there_were_none(site, pairs) -> None:
+    repo, _, _, _, sha = pairs
+    answer = site.call("GET", f"/repos/{repo}/commits/{sha}/status", limit=1, page=9)
+    assert (answer.json()["statuses"], answer.json()["sha"]) == (None, "")
 
 
 def test_comments_ignore_pages(site, full) -> None:

@@ -19,6 +19,7 @@ from factory.forge.values import (
     RepoName,
     ReviewState,
 )
+from tests.contract.conftest import soon
 
 
 def issue(lab, repo: RepoName, who: str = "founder", **fields) -> int:
@@ -487,7 +488,7 @@ def test_conflicts_make_it_unmergeable_and_update_refuses(lab) -> None:
     repo = lab.make_repo()
     number, sha = pull(lab, repo, files={"same.txt": "mine\n"})
     lab.commit(repo, "main", {"same.txt": "theirs\n"})
-    assert not lab.as_user("dev").pull(repo, number).mergeable
+    soon(lab, lambda: lab.as_user("dev").pull(repo, number).mergeable, lambda mergeable: not mergeable)
     with pytest.raises(ForgeRefused) as caught:
         lab.as_user("dev").update_pull(repo, number)
     assert caught.value.status == 409
@@ -503,9 +504,8 @@ def test_updating_brings_the_base_in_and_is_done_when_up_to_date(lab) -> None:
     assert dev.pull(repo, number).head_sha == sha
     tip = lab.commit(repo, "main", {"other.txt": "o\n"})
     dev.update_pull(repo, number)
-    seen = dev.pull(repo, number)
-    assert seen.head_sha != sha
-    assert seen.merge_base == tip == seen.base_sha
+    seen = soon(lab, lambda: dev.pull(repo, number), lambda seen: seen.head_sha != sha and seen.merge_base == tip)
+    assert seen.base_sha == tip
     assert {f.path for f in dev.pull_files(repo, number)} == {"fix.txt"}
 
 
@@ -515,7 +515,7 @@ def test_deleting_the_head_branch_closes_the_pull(lab) -> None:
     dev = lab.as_user("dev")
     dev.delete_branch(repo, "fix/1")
     dev.delete_branch(repo, "fix/1")
-    assert dev.pull(repo, number).state is ItemState.CLOSED
+    soon(lab, lambda: dev.pull(repo, number).state, lambda state: state is ItemState.CLOSED)
     with pytest.raises(ForgeRefused) as caught:
         dev.delete_branch(repo, "main")
     assert caught.value.status == 403
@@ -598,14 +598,17 @@ def test_a_push_makes_reviews_stale(lab) -> None:
     number, sha = pull(lab, repo)
     review(lab, repo, number, sha)
     lab.commit(repo, "fix/1", {"more.txt": "m\n"}, "dev")
-    (seen,) = lab.as_user("dev").reviews(repo, number)
-    assert (seen.commit, seen.stale, seen.dismissed) == (sha, True, False)
+    (seen,) = soon(lab, lambda: lab.as_user("dev").reviews(repo, number), lambda found: found[0].stale)
+    assert (seen.commit, seen.dismissed) == (sha, False)
 
 
 def test_a_review_of_an_old_commit_is_stale_at_once(lab) -> None:
     repo = lab.make_repo()
     number, sha = pull(lab, repo)
-    lab.commit(repo, "fix/1", {"more.txt": "m\n"}, "dev")
+    head = lab.commit(repo, "fix/1", {"more.txt": "m\n"}, "dev")
+    # What is compared is the pull request's own ref, moved after the push.
+    ref = f"refs/pull/{number}/head"
+    soon(lab, lambda: lab.as_user("dev").ls_refs(repo, [ref]).get(ref), lambda tip: tip == head)
     assert review(lab, repo, number, sha).stale
 
 
@@ -891,9 +894,12 @@ def test_approvals_of_an_older_head(lab, field: str | None, passes: bool) -> Non
     repo, number, sha = protected(lab, required_approvals=1, **fields)
     review(lab, repo, number, sha)
     head = lab.commit(repo, "fix/1", {"more.txt": "m\n"}, "dev")
-    (seen,) = lab.as_user("dev").reviews(repo, number)
-    assert seen.stale
-    assert seen.dismissed is (field == "dismiss_stale_approvals")
+    gone = field == "dismiss_stale_approvals"
+    soon(
+        lab,
+        lambda: lab.as_user("dev").reviews(repo, number),
+        lambda found: (found[0].stale, found[0].dismissed) == (True, gone),
+    )
     if passes:
         assert merge(lab, repo, number, head)
     else:

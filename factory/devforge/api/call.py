@@ -228,6 +228,10 @@ class Call:
         page, limit = self.paging
         return items[(page - 1) * limit : page * limit]
 
+    def cut_if_asked(self, items: Sequence[T]) -> Sequence[T]:
+        """The asked page of a list that comes whole, whatever ``limit`` says, unless ``page`` is sent."""
+        return self.cut(items) if self._count("page", 0) > 0 else items
+
     def total(self, count: int) -> dict[str, str]:
         return {"X-Total-Count": str(count), "Access-Control-Expose-Headers": "X-Total-Count"}
 

@@ -128,7 +128,7 @@ def _asked(function: Callable[..., Any], seen: set[Callable[..., Any]]) -> Itera
         elif isinstance(target, ast.Attribute) and node.args and _is_call(target):
             for name in _names(node.args[0], loops):
                 yield target.attr, name
-    if "call.cut(" in ast.unparse(tree) or "call.paging" in ast.unparse(tree):
+    if "call.cut" in ast.unparse(tree) or "call.paging" in ast.unparse(tree):
         yield from (("query", "page"), ("query", "limit"))
 
 

@@ -390,7 +390,8 @@ def _all_statuses(call: Call, name: str) -> Answer:
     found = statuses.every(call.store, repo, _commit(call, repo, call.params[name]))
     if call.query("state"):
         found = [one for one in found if one.state == call.query("state")]
-    return Answer(200, [render.status(call.store, repo, one) for one in call.cut(found)], call.linked(len(found)))
+    page = [render.status(call.store, repo, one) for one in call.cut_if_asked(found)]
+    return Answer(200, page, call.linked(len(found)))
 
 
 @ROUTER.add("GET", R + "/statuses/{sha}", "repository")

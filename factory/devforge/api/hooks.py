@@ -80,7 +80,7 @@ def _of_site(call: Call) -> _Owner:
 def _register(prefix: str, scope: str, owner: Any) -> None:
     def list_hooks(call: Call) -> Answer:
         found = owner(call).all(call)
-        return Answer(200, [_json(hook) for hook in call.cut(found)], call.total(len(found)))
+        return Answer(200, [_json(hook) for hook in call.cut_if_asked(found)], call.total(len(found)))
 
     def create_hook(call: Call) -> Answer:
         whose = owner(call)

@@ -348,7 +348,7 @@ def list_milestones(call: Call) -> Answer:
     rows = call.store.all(sql + " ORDER BY due IS NULL, due, id", *args)
     if call.query("state") in ("open", "closed"):
         rows = [row for row in rows if row["state"] == call.query("state")]
-    return Answer(200, [people.milestone(call.store, row) for row in call.cut(rows)], call.total(len(rows)))
+    return Answer(200, [people.milestone(call.store, row) for row in call.cut_if_asked(rows)], call.total(len(rows)))
 
 
 @ROUTER.add("POST", R + "/milestones", "issue", token=True)

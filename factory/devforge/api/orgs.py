@@ -81,7 +81,7 @@ def get_team(call: Call) -> Answer:
 @ROUTER.add("GET", "/teams/{id}/members", "organization", token=True)
 def team_members(call: Call) -> Answer:
     found = orgs.members(call.store, _team(call, change=False).id)
-    page = [people.user(call.store, user, call.actor) for user in call.cut(found)]
+    page = [people.user(call.store, user, call.actor) for user in call.cut_if_asked(found)]
     return Answer(200, page, call.total(len(found)))
 
 
@@ -120,7 +120,7 @@ def remove_team_repo(call: Call) -> Answer:
 @ROUTER.add("GET", "/orgs/{org}/labels", "organization")
 def org_labels(call: Call) -> Answer:
     found = labels.of_org(call.store, orgs.get(call.store, call.params["org"]).id)
-    return Answer(200, [people.label(call.store, label) for label in call.cut(found)], call.total(len(found)))
+    return Answer(200, [people.label(call.store, label) for label in call.cut_if_asked(found)], call.total(len(found)))
 
 
 @ROUTER.add("POST", "/orgs/{org}/labels", "organization", token=True)

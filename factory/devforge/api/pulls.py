@@ -220,7 +220,7 @@ def list_reviews(call: Call) -> Answer:
         for review in reviews.of_pull(call.store, pull)
         if review.state != reviews.PENDING or (me is not None and review.reviewer_id == me.id)
     ]
-    page = call.cut(found) if call.query("page") not in ("", "0") else found
+    page = call.cut_if_asked(found)
     return Answer(200, [items.review(call.store, repo, pull, review) for review in page], call.total(len(found)))
 
 
@@ -274,7 +274,7 @@ def review_comments(call: Call) -> Answer:
     repo = call.repo()
     pull = call.pull(repo)
     found = reviews.comments(call.store, _review(call, pull).id)
-    page = call.cut(found) if call.query("page") not in ("", "0") else found
+    page = call.cut_if_asked(found)
     return Answer(200, [items.line_comment(call.store, repo, pull, one) for one in page], call.total(len(found)))
 
 

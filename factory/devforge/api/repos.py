@@ -193,8 +193,10 @@ def assignees(call: Call) -> Answer:
 
 @ROUTER.add("GET", R + "/collaborators/{username}", "repository", token=True)
 def is_collaborator(call: Call) -> Answer:
-    user = users.person(call.store, call.params["username"])
-    if not repos.is_collaborator(call.store, call.repo(), user):
+    repo, user = call.repo(), users.find(call.store, call.params["username"])
+    if user is None or user.is_org:
+        raise invalid(f"user does not exist [uid: 0, name: {call.params['username']}]")
+    if not repos.is_collaborator(call.store, repo, user):
         raise not_found()
     return nothing()
 

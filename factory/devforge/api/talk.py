@@ -43,7 +43,7 @@ def create_comment(call: Call) -> Answer:
 def repo_comments(call: Call) -> Answer:
     repo = call.repo()
     found = timeline.of_repo(call.store, repo.id, since=call.time("since"), before=call.time("before"))
-    page = [items.comment(call.store, repo, issues.by_id(call.store, e.issue_id), e) for e in call.cut(found)]
+    page = [items.comment(call.store, repo, issues.by_id(call.store, e.issue_id), e) for e in call.cut_if_asked(found)]
     return Answer(200, page, call.total(len(found)))
 
 
@@ -110,7 +110,7 @@ def get_timeline(call: Call) -> Answer:
     found = timeline.of_issue(call.store, item.id, since=call.time("since"), before=call.time("before"))
     page = [
         items.timeline_entry(call.store, repo, item, entry, call.actor)
-        for entry in (call.cut(found) if call.query("page") not in ("", "0") else found)
+        for entry in call.cut_if_asked(found)
         if entry.kind != "code" and _visible(call, entry)
     ]
     return Answer(200, page or NULL, call.total(len(page)))
@@ -133,7 +133,7 @@ def _visible(call: Call, entry: Entry) -> bool:
 @ROUTER.add("GET", R + "/labels", "issue")
 def list_labels(call: Call) -> Answer:
     found = labels.of_repo(call.store, call.repo())
-    return Answer(200, [people.label(call.store, label) for label in call.cut(found)], call.total(len(found)))
+    return Answer(200, [people.label(call.store, label) for label in call.cut_if_asked(found)], call.total(len(found)))
 
 
 @ROUTER.add("POST", R + "/labels", "issue", token=True)
@@ -272,7 +272,7 @@ def _reactions(call: Call, item_id: int, comment_id: int) -> Answer:
         }
         for row in call.store.all(sql, item_id, comment_id)
     ]
-    return Answer(200, list(call.cut(found)) or NULL, call.total(len(found)))
+    return Answer(200, list(call.cut_if_asked(found)) or NULL, call.total(len(found)))
 
 
 def _react(call: Call, item: Issue, comment_id: int) -> Answer:

@@ -117,7 +117,11 @@ def edit(store: Store, label: Label, *, archived: bool = False, **fields: Any) -
 
 
 def delete(store: Store, label: Label) -> None:
-    store.run("DELETE FROM labels WHERE id = ?", label.id)
+    """With its timeline events: Forgejo forgets who put it on or took it off."""
+    with store.tx():
+        sql = "DELETE FROM comments WHERE kind = 'label' AND json_extract(data, '$.label_id') = ?"
+        store.run(sql, label.id)
+        store.run("DELETE FROM labels WHERE id = ?", label.id)
 
 
 def of_issue(store: Store, issue_id: int) -> list[Label]:

@@ -348,6 +348,7 @@ def _team(store: Store, repo: Repo, name: str) -> Team:
 def head_moved(store: Store, repo: Repo, pull: Pull, doer: User, new_head: str) -> None:
     """Mark reviews stale or fresh against the new head, and dismiss approvals where the rule says so.
 
+    Once stale, a review is fresh again only when the head is the very commit it was given to.
     Called in the transaction of the push, before it returns: Forgejo does this later, which leaves a window for
     merging what nobody reviewed (reference, section 4.1).
     """
@@ -356,7 +357,7 @@ def head_moved(store: Store, repo: Repo, pull: Pull, doer: User, new_head: str) 
     for review in of_pull(store, pull):
         if review.state == REQUEST:
             continue
-        stale = review.digest != current
+        stale = review.commit_id != new_head and (review.stale or review.digest != current)
         if stale != review.stale:
             store.update("reviews", review.id, stale=int(stale))
         if (

@@ -606,9 +606,10 @@ def test_a_review_of_an_old_commit_is_stale_at_once(lab) -> None:
     repo = lab.make_repo()
     number, sha = pull(lab, repo)
     head = lab.commit(repo, "fix/1", {"more.txt": "m\n"}, "dev")
-    # What is compared is the pull request's own ref, moved after the push.
-    ref = f"refs/pull/{number}/head"
-    soon(lab, lambda: lab.as_user("dev").ls_refs(repo, [ref]).get(ref), lambda tip: tip == head)
+    if lab.name == "real":
+        # What is compared is the pull request's own ref, moved after the push.
+        ref = f"refs/pull/{number}/head"
+        soon(lab, lambda: lab.as_user("dev").ls_refs(repo, [ref]).get(ref), lambda tip: tip == head)
     assert review(lab, repo, number, sha).stale
 
 

@@ -191,7 +191,6 @@ def test_of_sixteen_pushers_to_one_branch_one_wins(world: Any, tmp_path: Path, r
     assert agreement.findings(world.home) == []
     record(
         f"{PUSHERS} concurrent pushers to one branch ({len(PROGRAMS)} git, the rest dulwich), rounds",
-        done=rounds, full=FULL,
-        result=f"exactly one won each round (git {rounds - winners['dulwich']}, dulwich {winners['dulwich']}); "
-        "`git fsck` clean, no commit lost",
+        done=rounds, full=FULL, tally={"git": rounds - winners["dulwich"], "dulwich": winners["dulwich"]},
+        result="exactly one won each round (git {git:,}, dulwich {dulwich:,}); `git fsck` clean, no commit lost",
     )  # fmt: skip

@@ -23,7 +23,7 @@ from factory.devforge import agreement
 from factory.devforge.api import describe
 from factory.devforge.api.router import ROUTER
 from factory.testing.forge_process import start_forge
-from tests.soak_report import counts, record
+from tests.soak_report import counts, record, seed_of_part
 from tests.swagger import Swagger
 
 FULL = 50_000
@@ -324,7 +324,7 @@ def forge(world: Any, tmp_path: Path) -> Iterator[Any]:
 
 @pytest.mark.parametrize("requests", counts(1000, FULL))
 def test_no_request_is_answered_500_but_those_listed(forge: Any, requests: int) -> None:
-    rng = random.Random(SEED)
+    rng = random.Random(seed_of_part(SEED))
     swagger = Swagger.load(SWAGGER) if SWAGGER else None
     wire, seen, faults, untrue = Wire(forge.url), Counter[int](), list[str](), Counter[str]()
     fine: set[tuple[str, str]] = set()
@@ -354,11 +354,12 @@ def test_no_request_is_answered_500_but_those_listed(forge: Any, requests: int) 
     assert not faults, faults[:5]
     assert agreement.findings(forge.home) == []
     assert not untrue, untrue.most_common(20)
-    share = sum(count for status, count in seen.items() if status < 300) / requests
-    assert share > 0.15, seen
+    taken = sum(count for status, count in seen.items() if status < 300)
+    assert taken > 0.15 * requests, seen
     assert len(fine) > len(maker.operations) * (0.5 if requests < 5000 else 0.85)
     record(
         "random requests from the embedded forge's own description", done=requests, full=FULL, seed=SEED,
-        result=f"no 500 but those listed, no traceback in the log; {share:.0%} answered 2xx, {len(fine)} of "
+        tally={"taken": taken, "fine": [" ".join(one) for one in fine]},
+        result="no 500 but those listed, no traceback in the log; {taken:,} answered 2xx, {fine} of "
         f"{len(maker.operations)} operations with success" + (", held against Forgejo's document" if swagger else ""),
     )  # fmt: skip

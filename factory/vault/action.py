@@ -118,17 +118,17 @@ def check(data: bytes, name: str) -> tuple[Action | None, list[Finding]]:
     found = _shape(values, name)
     if found:
         return None, found
-    action = Action(
-        id=values["id"], formula=values["formula"], blast_radius=Tier.of(values["blast_radius"]) or Tier.HIGH,
-        target=values["target"], not_before=values["not_before"], expires=values["expires"], reason=values["reason"],
-        requester=values["requester"], secrets=tuple(values["secrets"]), unblocks=tuple(values["unblocks"]),
-        runs=values.get("runs", 1), every_hours=values.get("every_hours", 0),
-        params={k: tuple(v) if isinstance(v, list) else v for k, v in values["params"].items()},
-    )  # fmt: skip
+    plain = {key: _flat(value) for key, value in values.items() if key not in ("v", "params")}
+    params = {key: _flat(value) for key, value in values["params"].items()}
+    action = Action(**{**plain, "blast_radius": Tier.of(values["blast_radius"]), "params": params})
     if action.write() != data:
         return None, [Finding("not-canonical", "", "its bytes are not in the one form the factory writes",
                               "order, quoting and spaces count; write it with `factory vault request`")]  # fmt: skip
     return action, []
+
+
+def _flat(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _legacy(data: bytes) -> list[Finding]:
@@ -151,7 +151,7 @@ def _shape(values: Mapping[str, Any], name: str) -> list[Finding]:
         return isinstance(values.get(key), str) and pattern.fullmatch(values[key]) is not None
 
     need("v" in values, "legacy", "v", "a file of the older form: it is not run", "see `factory vault request`")
-    need("v" not in values or (whole(values["v"], 1, 1)), "version", "v", "only v = 1 is known")
+    need(whole(values.get("v", 1), 1, 1), "version", "v", "only v = 1 is known")
     for key in sorted(set(values) - _KEYS):
         found.append(Finding("unknown-key", key, "is no key of an action", f"keys: {', '.join(sorted(_KEYS))}"))
     for key in sorted(_NEEDED - set(values)):

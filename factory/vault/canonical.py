@@ -18,7 +18,7 @@ from typing import Any
 MAX_BYTES = 16 * 1024
 MAX_INT = 2**53
 _ONE = rb'(?:-?[0-9]+|true|false|[0-9TZ:-]{20}|"(?:[^"\\]|\\["\\])*")'
-_LINE = re.compile(rb'|\[[a-z][a-z0-9_]*\]|[a-z][a-z0-9_]* = (?:%s|\[(?:%s(?:, %s)*)?\])' % (_ONE, _ONE, _ONE))
+_LINE = re.compile(rb"|\[[a-z][a-z0-9_]*\]|[a-z][a-z0-9_]* = (?:%s|\[(?:%s(?:, %s)*)?\])" % (_ONE, _ONE, _ONE))
 _KINDS = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
 _BLANKS = frozenset(map(chr, (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0, *range(0x180B, 0x180E),
                               *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))  # fmt: skip

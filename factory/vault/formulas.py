@@ -79,11 +79,6 @@ class VaultFormula:
     def key(self) -> str:
         return f"{self.name}@{self.version}"
 
-    @property
-    def silent(self) -> bool:
-        """Reads at most: GET and HEAD."""
-        return all(host.method in ("GET", "HEAD") for host in self.hosts)
-
     def target(self, params: Mapping[str, Value]) -> str:
         """What an action with these parameters acts on."""
         return ":".join([self.name, *(str(params.get(key, "")) for key in self.lane)])
@@ -109,25 +104,19 @@ class VaultFormula:
 
 def _wrong(param: Param, value: Value) -> str | None:
     """Why a value is not one of the parameter; a text that begins with a dash could be taken for an option."""
-    kind = param.type
-    if kind == "flag":
+    if param.type == "flag":
         return None if isinstance(value, bool) else "must be true or false"
-    if kind == "int":
+    if param.type == "int":
         return None if whole(value, 0, param.limit) else f"must be a whole number from 0 to {param.limit}"
-    if kind == "texts":
-        items = value if isinstance(value, tuple) else ()
-        good = isinstance(value, tuple) and all(isinstance(i, str) and i and not i.startswith("-") for i in items)
-        return None if good and len(items) <= param.limit else f"must be a list of at most {param.limit} texts"
-    if not isinstance(value, str):
-        return "must be text"
-    if kind == "enum":
+    if param.type == "texts":
+        good = isinstance(value, tuple) and len(value) <= param.limit and all(_good(i, _ITEM, MAX_INT) for i in value)
+        return None if good else f"must be a list of at most {param.limit} texts"
+    if param.type == "enum":
         return None if value in param.choices else f"must be one of {', '.join(param.choices)}"
-    if value.startswith("-") or not value:
-        return "must not be empty or begin with a dash"
-    pattern = TYPES[kind]
-    if len(value) > param.limit or (pattern is not None and not pattern.fullmatch(value)):
-        return f"is no {kind} of at most {param.limit} characters"
-    return None
+    if not _good(value, _ITEM, MAX_INT):
+        return "must be text, not empty, not beginning with a dash"
+    good = _good(value, TYPES[param.type] or _ANY, param.limit)
+    return None if good else f"is no {param.type} of at most {param.limit} characters"
 
 
 def host(text: object) -> tuple[Host, ...]:
@@ -207,6 +196,6 @@ def _texts(value: object, pattern: re.Pattern[str] | None = None) -> tuple[str, 
 _KEYS = frozenset({"schema", "name", "version", "role", "description", "overrides", "vault", "limits", "steps"})
 _VAULT = frozenset({"class", "floor", "params", "secrets", "hosts", "lane", "unique", "admins", "undo", "effects"})
 _STEP = frozenset({"id", "kind", "argv"})
-_ANY, _CHOICE = re.compile(r"(?s).+"), re.compile(r"(?s).{1,100}")
+_ANY, _CHOICE, _ITEM = re.compile(r"(?s).+"), re.compile(r"(?s).{1,100}"), re.compile(r"(?s)[^-].*")
 _WORD = re.compile(r"(?s)(?!.*\{[{%])[^\0]+")
 """Of an argument list: never a template, for nothing is ever put into one."""

@@ -123,7 +123,7 @@ class Gather:
                 told = statement(what, self.ledger.root, action.expires)
                 signers = self._h.keys.signers(told, tuple(pull.number for pull in pulls))
         branch_off = git.pure("merge-base", first, head, codes=(0, 1, 128)) if base == MAIN and head else ""
-        now = self.now()
+        settings = self._h.sentinel.settings()
         verified = decide(Case(
             id=name, base=base, merge=commit, reachable=commit.oid in line,
             tree=git.pure("rev-parse", f"{commit.oid}^{{tree}}"),
@@ -131,21 +131,20 @@ class Gather:
             data=data, at_head=at_head, pulls=pulls, repo=self.pinned("repo"),
             vault_bot=self.pinned("vault_bot"), bots=bots(self.ledger), formula=formula, policy=policy,
             base_policy=in_force(self.ledger, git, branch_off).policy if branch_off else policy,
-            settings=self._h.sentinel.settings(), seen=self.ledger.state(name).seen,
+            settings=settings, seen=self.ledger.state(name).seen,
             humans=self._h.forge.humans(frozenset(r.user for p in pulls for r in p.reviews if r.state == "APPROVED")),
             signers=signers, repeated=action is not None and self._repeated(name, action.content, policy.remember_days),
-            restored=self.ledger.restored, now=now,
+            restored=self.ledger.restored, now=self.now(),
         ))  # fmt: skip
         a, f = verified.action, verified.formula
         evidence = {
             "merge": commit.oid, "head": head, "base": f"refs/heads/{base}", "pull": verified.pull.number,
             "blob_sha256": sha256(data or b""), "formula": f.key, "formula_digest": f.digest, "class": f.effect_class,
-            "minutes": f.minutes,
-            "policy_version": policy.version, "policy_digest": policy.digest, "trust": authority.commit,
+            "minutes": f.minutes, "policy_version": policy.version, "policy_digest": policy.digest,
+            "trust": authority.commit, "settings": settings.digest,
             "tier": verified.ruling.tier.word, "reasons": verified.ruling.reasons, "approvers": verified.approvers,
             "target": a.target, "requester": a.requester, "content": a.content, "unblocks": a.unblocks, "runs": a.runs,
             "every_hours": a.every_hours, "not_before": a.not_before, "expires": a.expires,
-            "settings": self._h.sentinel.settings().digest,
         }  # fmt: skip
         return verified, evidence, sha256(json_bytes(what))
 

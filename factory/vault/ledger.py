@@ -154,7 +154,7 @@ class Ledger:
             self.genesis = self.genesis or entry
             self.trust.append(entry)
         elif entry.kind in ("FREEZE", "UNFREEZE"):
-            self.frozen = str(entry.evidence.get("words", "by hand")) if entry.kind == "FREEZE" else ""
+            self.frozen = str(entry.evidence.get("words") or "by hand") if entry.kind == "FREEZE" else ""
         elif entry.kind == "RESTORED":
             self.restored = entry.at
         elif entry.kind != "LATE":
@@ -168,17 +168,11 @@ class Ledger:
                 seen=old.seen or (entry.evidence if entry.kind == "SEEN" else {}),
             )  # fmt: skip
 
-    def started_since(self, when: datetime, key: str, value: object) -> int:
-        """How many actions whose evidence says so first started after that."""
-        return sum(1 for s in self.states.values() if s.started and s.started > when and s.verified.get(key) == value)
-
     def over_budget(self, evidence: Mapping[str, Any], limits: Mapping[str, int], now: datetime) -> str:
         """Which daily limit one more start would break, in words; ``limits``: by evidence key, as the policy says."""
-        day = now - timedelta(days=1)
-        for key, limit in limits.items():
-            if limit >= 0 and self.started_since(day, key, evidence[key]) >= limit:
-                return f"{limit} starts a day for {key} {evidence[key]}"
-        return ""
+        lately = [s.verified for s in self.states.values() if s.started and s.started > now - timedelta(days=1)]
+        return next((f"{limit} starts a day for {key} {evidence[key]}" for key, limit in limits.items()
+                     if 0 <= limit <= sum(v.get(key) == evidence[key] for v in lately)), "")  # fmt: skip
 
     def lane_taken(self, state: State) -> str:
         """The other action that is under way, or not known to be over, on the same target; empty: none."""

@@ -161,12 +161,13 @@ def read(data: bytes, bots: frozenset[int] = frozenset()) -> Policy:
             wrong.append(f"{key} lists an account of the factory")
         return frozenset(ids)
 
-    if len(data) > MAX_POLICY or unknown(values, _KEYS):
-        wrong.append("too large" if len(data) > MAX_POLICY else f"unknown keys {unknown(values, _KEYS)}")
-    if not whole(values.get("v"), 1, 1):
-        wrong.append("only v = 1 is known")
-    if not people("admins"):
-        wrong.append("nobody is listed as admin")
+    faults = {
+        "too large": len(data) > MAX_POLICY,
+        f"unknown keys {unknown(values, _KEYS)}": unknown(values, _KEYS),
+        "only v = 1 is known": not whole(values.get("v"), 1, 1),
+        "nobody is listed as admin": not people("admins"),
+    }
+    wrong += [words for words, there in faults.items() if there]
     tables = {key: values.get(key, {}) for key in ("per_day", "formulas")}
     wrong += [f"{key} must be a table" for key, table in tables.items() if not isinstance(table, dict)]
     per_day, rules = (table if isinstance(table, dict) else {} for table in tables.values())

@@ -38,8 +38,9 @@ class One:
 
     def review(self, user: int = ANN, number: int = 1, later: int = 0) -> Review:
         when = PUSHED + timedelta(seconds=TIMES[self.time] + 10 * later)
-        return Review(number, user, self.state, self.dismissed, self.stale, self.official,
-        HEAD if self.at_head else OTHER, when)
+        return Review(
+            number, user, self.state, self.dismissed, self.stale, self.official, HEAD if self.at_head else OTHER, when
+        )
 
     def bench(self, need: int = 1) -> Bench:
         def those(yes: bool) -> frozenset[int]:

@@ -71,8 +71,9 @@ def test_a_row_of_runs_is_written_only_where_there_is_one() -> None:
 
 
 def test_content_is_what_it_does_whatever_it_is_called() -> None:
-    same = replace(ACTION, id="another-id", reason="else", requester="person:ann", blast_radius=Tier.HIGH,
-    secrets=("A",))
+    same = replace(
+        ACTION, id="another-id", reason="else", requester="person:ann", blast_radius=Tier.HIGH, secrets=("A",)
+    )
     assert same.content == ACTION.content
     assert replace(ACTION, params={**ACTION.params, "tag": "v2"}).content != ACTION.content
     assert replace(ACTION, formula="release@2").content != ACTION.content
@@ -203,8 +204,9 @@ def test_rows_of_runs_have_their_bounds() -> None:
     assert changed(runs=1) == [("not-canonical", "")], "what is the default is not written"
 
 
-@pytest.mark.parametrize("name", ["other.toml", f"{ACTION.id}.TOML", ACTION.id, f"{ACTION.id}.toml.toml", f"x/{NAME}",
-""])
+@pytest.mark.parametrize(
+    "name", ["other.toml", f"{ACTION.id}.TOML", ACTION.id, f"{ACTION.id}.toml.toml", f"x/{NAME}", ""]
+)
 def test_attack_11_the_id_is_the_files_name(name: str) -> None:
     assert codes(GOOD, name) == [("id-not-name", "id")]
 

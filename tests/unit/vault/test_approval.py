@@ -108,8 +108,9 @@ def test_a_persons_last_word_counts_by_time_then_by_number() -> None:
 
 def test_r4_one_admins_rejection_stands_against_any_number_of_approvals() -> None:
     no = replace(GOOD.review(BOB, 2), state="REQUEST_CHANGES")
-    assert judge([GOOD.review(), no], HEAD, PUSHED, EVERYBODY) == Verdict((), "changes-requested",
-    f"account {BOB} asks for changes")
+    assert judge([GOOD.review(), no], HEAD, PUSHED, EVERYBODY) == Verdict(
+        (), "changes-requested", f"account {BOB} asks for changes"
+    )
     assert code(GOOD.review(), replace(no, dismissed=True)) == ""
     assert code(GOOD.review(), no, bench=replace(EVERYBODY, rejecters=frozenset({ANN}))) == "", "others may not block"
     assert code(GOOD.review(), replace(no, at=PUSHED - timedelta(9), commit=OTHER, stale=True)) == "changes-requested"
@@ -170,8 +171,13 @@ def test_a_permission_always_has_enough_good_last_words(given_: list[Review], be
         assert user in bench.listed - bench.barred
         decisive = [r for r in given_ if r.user == user and r.state in ("APPROVED", "REQUEST_CHANGES")]
         last = max(decisive, key=lambda r: (r.at, r.id))
-        assert (last.state, last.dismissed, last.stale, last.official, last.commit) == ("APPROVED", False, False,
-        True, HEAD)
+        assert (last.state, last.dismissed, last.stale, last.official, last.commit) == (
+            "APPROVED",
+            False,
+            False,
+            True,
+            HEAD,
+        )
         assert last.at >= PUSHED
     standing = {r.user: r for r in sorted(given_, key=lambda r: (r.at, r.id)) if r.state != "COMMENT"}
     rejections = [r for r in standing.values() if r.state == "REQUEST_CHANGES" and not r.dismissed]
@@ -183,8 +189,9 @@ def test_removing_whoever_approved_never_turns_a_refusal_into_a_permission(
     given_: list[Review], bench: Bench, user: int
 ) -> None:
     """Evidence is what somebody who does not object has said; taken away, nothing becomes allowed."""
-    if not judge(given_, HEAD, PUSHED,
-    bench).code or any(r.user == user and r.state == "REQUEST_CHANGES" for r in given_):
+    if not judge(given_, HEAD, PUSHED, bench).code or any(
+        r.user == user and r.state == "REQUEST_CHANGES" for r in given_
+    ):
         return
     assert judge([r for r in given_ if r.user != user], HEAD, PUSHED, bench).code
 
@@ -219,8 +226,9 @@ def test_a_narrower_bench_or_a_later_push_never_turns_a_refusal_into_a_permissio
 
 
 @given(reviews, benches, st.randoms())
-def test_the_order_in_which_the_forge_tells_them_does_not_matter(given_: list[Review], bench: Bench,
-random: object) -> None:
+def test_the_order_in_which_the_forge_tells_them_does_not_matter(
+    given_: list[Review], bench: Bench, random: object
+) -> None:
     shuffled = list(given_)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     assert judge(shuffled, HEAD, PUSHED, bench) == judge(given_, HEAD, PUSHED, bench)

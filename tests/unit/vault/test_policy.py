@@ -66,8 +66,13 @@ def test_what_is_not_said() -> None:
     made = read(b"v = 1\nadmins = [1]\napprovers = []\n")
     assert made.formulas == {}
     assert made.per_day == {LOW: 50, MEDIUM: 50, HIGH: 20}
-    assert (made.version, made.per_requester, made.pending, made.max_ttl_hours, made.remember_days) == (1, 20, 5, 72,
-    30)
+    assert (made.version, made.per_requester, made.pending, made.max_ttl_hours, made.remember_days) == (
+        1,
+        20,
+        5,
+        72,
+        30,
+    )
     assert made.signed == frozenset()
     rule = read(f'v = 1\nadmins = [1]\napprovers = []\n[formulas."x@1"]\ndigest = "{DIGEST}"\ntier = "low"\n'.encode())
     assert rule.formulas["x@1"] == FormulaRule(DIGEST, LOW)
@@ -251,8 +256,10 @@ def test_the_same_again_rises_by_one_and_no_further() -> None:
 
 def test_reasons_are_all_those_of_the_highest_and_none_twice() -> None:
     both = tier(action=replace(ACTION, blast_radius=MEDIUM, secrets=("A",)), formula=replace(FORMULA, effect_class="B"))
-    assert both == (MEDIUM, ("the request says medium", "repeating it is not harmless by itself (class B)",
-    "it uses the secret A"))
+    assert both == (
+        MEDIUM,
+        ("the request says medium", "repeating it is not harmless by itself (class B)", "it uses the secret A"),
+    )
 
 
 @given(rulings(), st.sampled_from(["secret", "host", "declared", "floor", "class", "repeated", "policy", "base",
@@ -279,8 +286,11 @@ def test_adding_never_lowers_a_tier(case: Any, more: str, host: Host, method: st
             key: replace(rule, tier=Tier(min(rule.tier + 1, 3)), hosts=(*rule.hosts, host))
             for key, rule in (now if more == "policy" or base is None else base).formulas.items()
         }
-        now, base = (replace(now, formulas=raised), base) if more == "policy" else (now, base and replace(base,
-        formulas=raised))
+        now, base = (
+            (replace(now, formulas=raised), base)
+            if more == "policy"
+            else (now, base and replace(base, formulas=raised))
+        )
     elif more == "no base":
         base = None
     else:
@@ -299,8 +309,11 @@ def test_attack_24_no_input_is_above_the_result(case: Any) -> None:
     assert made.reasons
     if formula.effect_class == "D":
         assert made.tier is HIGH
-    if formula.effect_class != "A" or action.secrets or not all(h.method in ("GET", "HEAD") for h in hosts(formula,
-    now)):
+    if (
+        formula.effect_class != "A"
+        or action.secrets
+        or not all(h.method in ("GET", "HEAD") for h in hosts(formula, now))
+    ):
         assert made.tier >= MEDIUM
 
 
@@ -343,8 +356,9 @@ def test_attack_31_a_secret_must_be_both_the_formulas_and_the_policys() -> None:
         findings = check(wants, replace(FORMULA, secrets=own), policy(secrets=given_))
         assert [f.code for f in findings] == ["secret-not-allowed"] * len(bad)
         assert [f.message for f in findings] == [f"the policy does not give {name} to release@1" for name in bad]
-    (finding,) = check(replace(ACTION, secrets=("A",)), replace(FORMULA, secrets=("policy",)), policy(secrets=("C",
-    "B")))
+    (finding,) = check(
+        replace(ACTION, secrets=("A",)), replace(FORMULA, secrets=("policy",)), policy(secrets=("C", "B"))
+    )
     assert finding.hint == "it gives C, B"
     (finding,) = check(replace(ACTION, secrets=("A",)), replace(FORMULA, secrets=("policy",)), POLICY_1)
     assert finding.hint == "it gives none"
@@ -360,8 +374,9 @@ def test_how_long_a_request_may_live() -> None:
     assert found(replace(exact, expires=exact.expires + timedelta(seconds=1))) == [("too-long", "expires")]
     row = replace(ACTION, runs=3, every_hours=100, expires=start + timedelta(hours=272))
     assert found(row, now=policy(max_runs=3)) == [], "counted from the last start"
-    assert found(replace(row, expires=row.expires + timedelta(hours=1)), now=policy(max_runs=3)) == [("too-long",
-    "expires")]
+    assert found(replace(row, expires=row.expires + timedelta(hours=1)), now=policy(max_runs=3)) == [
+        ("too-long", "expires")
+    ]
 
 
 def test_the_rule_is_what_the_policy_says_of_exactly_that_version() -> None:

@@ -91,8 +91,9 @@ class TestKeys:
         assert not fits(text, "ledger@1", b"batch2", [Signer(1, made.ssh)], 1)
         assert not fits(text, NAMESPACE, b"batch", [Signer(1, made.ssh)], 1)
 
-    @pytest.mark.parametrize("bad", ["", "ssh-ed25519", "ssh-ed25519 AAAA", "ssh-rsa " + "A" * 400, "x y",
-    "age1 " + "A" * 40])
+    @pytest.mark.parametrize(
+        "bad", ["", "ssh-ed25519", "ssh-ed25519 AAAA", "ssh-rsa " + "A" * 400, "x y", "age1 " + "A" * 40]
+    )
     def test_what_is_no_public_key(self, bad: str) -> None:
         with pytest.raises(ValueError, match="no public key"):
             public_key(bad)
@@ -160,8 +161,9 @@ class TestSigners:
         made = hardware_signature(seed, NAMESPACE, signed_bytes(STATEMENT, ANN, nonce), flags)
         assert signers(allowed, Block(ANN, nonce, made)) == ({ANN} if flags == 5 else set())
 
-    def test_without_that_check_the_untouched_key_would_do(self, allowed: Path,
-    monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_without_that_check_the_untouched_key_would_do(
+        self, allowed: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         seed, nonce = b"s" * 32, new_nonce()
         allowed.write_text(f"{ANN} {hardware_key(seed)}\n")
         made = hardware_signature(seed, NAMESPACE, signed_bytes(STATEMENT, ANN, nonce), 0)
@@ -244,8 +246,9 @@ class TestRoll:
 
 
 class TestPort:
-    def test_what_cannot_be_read_is_unclear(self, tmp_path: Path, keys: dict[int, tuple[Path, str]],
-    allowed: Path) -> None:
+    def test_what_cannot_be_read_is_unclear(
+        self, tmp_path: Path, keys: dict[int, tuple[Path, str]], allowed: Path
+    ) -> None:
         def broken(pulls: tuple[int, ...]) -> list[Letter]:
             raise KeyMissing(f"no answer about {pulls}")
 

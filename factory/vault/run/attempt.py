@@ -68,12 +68,13 @@ class Attempt:
 
     def outcome(self) -> Outcome:
         """Carry it out. Never raises: whatever goes wrong is an outcome."""
-        suffix = f"-look{self.order.epoch}" if self.order.probe else ""
-        folder = self.tools.state / "runs" / f"{self.order.run}{suffix}"
         try:
-            log = RunLog(self.tools.state / "logs" / f"{self.order.run}{suffix}.log", self.redactor)
+            name, log = self._log()
+        except FileExistsError:
+            return Outcome("unclear", "this run was begun before: it has a log already")
         except OSError as error:
-            return Outcome("clean", f"its log cannot be written: {error.strerror}")
+            return Outcome(self._failed(), f"its log cannot be written: {error.strerror}")
+        folder = self.tools.state / "runs" / name
         state, words, fields = "", "", {}  # type: tuple[str, str, dict[str, str]]
         try:
             shutil.rmtree(folder, ignore_errors=True)
@@ -95,6 +96,18 @@ class Attempt:
             log.line(f"let through: {what}")
         words = said(words, self.redactor)
         return Outcome(state, words, fields, log.end())
+
+    def _log(self) -> tuple[str, RunLog]:
+        """The run's name on this disk and its log. A probe may look several times, a run begins once."""
+        logs, order = self.tools.state / "logs", self.order
+        for turn in range(1, 100):
+            name = f"{order.run}-look{order.epoch}-{turn}" if order.probe else order.run
+            try:
+                return name, RunLog(logs / f"{name}.log", self.redactor)
+            except FileExistsError:
+                if not order.probe:
+                    raise
+        raise FileExistsError(17, "too many logs of one probe")
 
     def _failed(self) -> str:
         return "unclear" if self.order.probe or self.gate.tried or self._loose else "clean"

@@ -212,7 +212,7 @@ class House:
         raise AssertionError("the run did not end")
 
     def log(self, order: Order) -> str:
-        suffix = f"-look{order.epoch}" if order.probe else ""
+        suffix = f"-look{order.epoch}-1" if order.probe else ""
         return (self.state / "logs" / f"{order.run}{suffix}.log").read_text(encoding="utf-8", errors="replace")
 
     def close(self) -> None:

@@ -1,0 +1,258 @@
+"""A release on a real forge: made once, found again by object and key, and never taken for done on a name alone."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from factory.forge.client import ForgejoClient
+from factory.forge.values import RepoName
+from factory.git.transport import Remote
+from factory.sandbox.bubblewrap import Bubblewrap
+from factory.testing.forge_process import ForgeProcess
+from factory.vault.ports import Order
+from factory.vault.run.release import mark
+from factory.vault.run.tools import Work
+from factory.vault.run.tree import ProjectView
+from tests.integration.vault.run.conftest import Tried
+from tests.integration.vault.run.house import House, Outside, probe, shipped, token
+
+pytestmark = pytest.mark.needs_bwrap
+REPO = RepoName("ann", "tally")
+
+
+class Shop:
+    """A project on a forge, with the accounts of the set-up."""
+
+    def __init__(self, process: ForgeProcess, folder: Path) -> None:
+        self.process, self.folder = process, folder
+        self.admin = ForgejoClient(process.url, uds=process.admin_socket)
+        self.tokens: dict[str, str] = {}
+        for login in ("ann", "release-bot", "dev-bot"):
+            self.admin.create_user(login, email=f"{login}@x.invalid", password="aA1-" + token())
+            self.tokens[login] = self.admin.create_token(login, name="t", scopes=("write:repository", "write:user"))
+        self.ann, self.bot, self.dev = (ForgejoClient(process.url, self.tokens[one]) for one in self.tokens)
+        made = {"name": "tally", "private": True, "default_branch": "main"}
+        self.ann.send("POST", "/user/repos", doing="x", body=made)
+        for login in ("release-bot", "dev-bot"):
+            self.admin.set_collaborator(REPO, login, "write")
+        self.work = folder / "work"
+        self.git("init", "-q", "-b", "main", str(self.work), cwd=folder)
+        (self.work / "tally").mkdir()
+        (self.work / "tally/__init__.py").write_text("x = 1\n")
+        (self.work / "run.sh").write_text("#!/bin/sh\n")
+        (self.work / "run.sh").chmod(0o755)
+        (self.work / "link").symlink_to("tally/__init__.py")
+        (self.work / ".gitattributes").write_text("*.sh export-ignore\n*.txt filter=evil export-subst\n")
+        (self.work / "v.txt").write_text("$Format:%H$\n")
+        self.commit = self.push("First")
+
+    def git(self, *argv: str, cwd: Path | None = None) -> str:
+        who = {f"GIT_{who}_{what}": "ann@x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        env = {"PATH": "/usr/bin:/bin", "HOME": str(self.folder), "GIT_CONFIG_GLOBAL": "/dev/null", **who}
+        done = subprocess.run(["git", *argv], cwd=cwd or self.work, capture_output=True, text=True, check=True, env=env)
+        return done.stdout.strip()
+
+    def push(self, message: str, branch: str = "main") -> str:
+        self.git("add", "-A")
+        self.git("commit", "-q", "--allow-empty", "-m", message)
+        self.git("push", "-q", self.process.url.replace("://", f"://ann:{self.tokens['ann']}@") + f"/{REPO}.git",
+                 f"HEAD:refs/heads/{branch}")  # fmt: skip
+        return self.git("rev-parse", "HEAD")
+
+    def asset(self, tag: str) -> bytes:
+        release = self.bot.release_of(REPO, tag)
+        assert release is not None
+        (asset,) = release.assets
+        return self.bot.download(f"/attachments/{asset.key}", doing="x", most=1 << 24).body
+
+    def close(self) -> None:
+        for client in (self.admin, self.ann, self.bot, self.dev):
+            client.close()
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    folder = tmp_path_factory.mktemp("shop")
+    with ForgeProcess.start(folder / "forge") as process:
+        made = Shop(process, folder)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def house(tmp_path: Path, shop: Shop) -> Iterator[House]:
+    remote = Remote(f"{shop.process.url}/{REPO}.git", "release-bot", shop.tokens["release-bot"])
+    view = ProjectView(REPO, lambda: remote, lambda: "main", tmp_path / "view.git")
+    with Outside().serving() as outside:
+        made = House(tmp_path, Tried(), outside, project=view, forge=lambda: (shop.bot, "release-bot"))  # type: ignore[arg-type]
+        yield made
+        made.close()
+
+
+def order(house: House, shop: Shop, tag: str, **params: object) -> Order:
+    given = house.order(shipped("release"), tag=tag, commit=shop.commit, id=f"2026-11-28-release-{tag}", **params)
+    return replace(given, idem_key=hashlib.sha256(tag.encode()).hexdigest())
+
+
+def key(of: Order) -> str:
+    return mark(Work(of, None, None, None, None))  # type: ignore[arg-type]
+
+
+def test_it_is_tagged_released_and_uploaded_once(house: House, shop: Shop) -> None:
+    asked = order(house, shop, "v1.0", title="One", notes=("What is new.", "# And more"))
+    outcome = house.run(asked)
+    assert (outcome.state, outcome.words) == ("done", "done"), house.log(asked)
+    tag, release = shop.bot.tag(REPO, "v1.0"), shop.bot.release_of(REPO, "v1.0")
+    assert tag is not None
+    assert release is not None
+    assert (tag.commit, key(asked) in tag.message) == (shop.commit, True)
+    assert (release.title, release.author.login) == ("One", "release-bot")
+    assert release.body.startswith("What is new.\n\n# And more\n\nFactory-Action: 2026-11-28-release-v1.0\n")
+    data = shop.asset("v1.0")
+    sha = hashlib.sha256(data).hexdigest()
+    assert outcome.result == {
+        "tag": "v1.0", "commit": shop.commit, "object": tag.oid, "release": str(release.id), "files": "6",
+        "asset": "tally-1.0.tar.gz", "sha256": sha, "size": str(len(data)),
+    }  # fmt: skip
+    assert house.run(probe(asked)).state == "applied"
+    # Again, as after a crash before DONE: nothing more is made.
+    retry = replace(asked, run=token())
+    again = house.run(retry)
+    assert (again.state, again.result) == ("done", outcome.result)
+    assert len(shop.bot.release_of(REPO, "v1.0").assets) == 1  # type: ignore[union-attr]
+    assert "let through" not in house.log(retry)
+
+
+def test_the_archive_is_the_commits_bytes_and_nothing_of_its_attributes(house: House, shop: Shop) -> None:
+    asked = order(house, shop, "v1.1")
+    assert house.run(asked).state == "done", house.log(asked)
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(shop.asset("v1.1")))) as archive:
+        names = archive.getnames()
+        assert names == ["tally-1.1", "tally-1.1/.gitattributes", "tally-1.1/link", "tally-1.1/run.sh",
+                         "tally-1.1/tally", "tally-1.1/tally/__init__.py", "tally-1.1/v.txt"]  # fmt: skip
+        assert archive.extractfile("tally-1.1/v.txt").read() == b"$Format:%H$\n"  # type: ignore[union-attr]
+        assert archive.getmember("tally-1.1/run.sh").mode == 0o755
+        assert archive.getmember("tally-1.1/link").linkname == "tally/__init__.py"
+        assert {(m.uid, m.gid, m.uname, m.mtime) for m in archive} == {
+            (0, 0, "", int(shop.git("log", "-1", "--format=%ct", shop.commit)))
+        }
+
+
+@pytest.mark.parametrize("cut", ["create_release", "add_asset"])
+def test_what_was_cut_off_is_seen_and_completed(house: House, shop: Shop, cut: str) -> None:
+    asked = order(house, shop, f"v2-{cut.replace('_', '-')}")
+
+    class Cut:
+        def __getattr__(self, name: str) -> object:
+            if name == cut:
+                raise ConnectionError("cut off")
+            return getattr(shop.bot, name)
+
+    broken = house.run(asked, runner=house.runner(forge=lambda: (Cut(), "release-bot")))
+    assert broken.state == "unclear"
+    whole = house.runner()
+    looked = house.run(probe(asked), runner=whole)
+    assert looked.state == "absent"
+    assert ("upload_asset" in looked.words, "create_tag" in looked.words) == (True, False)
+    assert house.run(replace(asked, run=token(), epoch=3), runner=whole).state == "done"
+    assert house.run(probe(asked), runner=whole).state == "applied"
+
+
+def test_a_tag_of_that_name_by_others_is_neither_taken_nor_touched(house: House, shop: Shop) -> None:
+    shop.dev.create_tag(REPO, "v3", commit=shop.commit, message="mine")
+    asked = order(house, shop, "v3")
+    outcome = house.run(asked)
+    assert (outcome.state, "not of this action" in outcome.words) == ("clean", True)
+    assert house.run(probe(asked)).state == "absent"
+    assert shop.bot.tag(REPO, "v3").message.strip() == "mine"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("wrong", ["light", "other commit", "other key"])
+def test_only_object_and_key_together_count(house: House, shop: Shop, wrong: str) -> None:
+    """Taken on its name, a planted tag would make the vault believe that an approved release happened."""
+    tag = f"v4-{wrong.replace(' ', '-')}"
+    asked = order(house, shop, tag)
+    commit = shop.push("Another") if wrong == "other commit" else shop.commit
+    if wrong == "light":
+        shop.dev.send("POST", f"/repos/{REPO}/tags", doing="x", body={"tag_name": tag, "target": commit})
+    else:
+        shop.dev.create_tag(REPO, tag, commit=commit, message="x" if wrong == "other key" else key(asked))
+    assert house.run(probe(asked)).state == "absent"
+    outcome = house.run(asked)
+    assert (outcome.state, "not of this action" in outcome.words) == ("clean", True)
+
+
+def test_a_release_published_by_others_with_the_key_does_not_count(house: House, shop: Shop) -> None:
+    asked = order(house, shop, "v5")
+    shop.bot.create_tag(REPO, "v5", commit=shop.commit, message=f"t\n\n{key(asked)}")
+    shop.dev.create_release(REPO, "v5", title="t", notes=key(asked), target=shop.commit)
+    assert house.run(probe(asked)).words == "not there: create_release, upload_asset"
+    assert house.run(asked).state == "clean"
+
+
+def test_another_file_of_that_name_is_not_taken_for_ours(house: House, shop: Shop) -> None:
+    asked = order(house, shop, "v6")
+    assert house.run(asked).state == "done"
+    release = shop.bot.release_of(REPO, "v6")
+    assert release is not None
+    shop.dev.ask("DELETE", f"/repos/{REPO}/releases/{release.id}/assets/{release.assets[0].id}", doing="x")
+    shop.dev.add_asset(REPO, release, "tally-6.tar.gz", b"evil")
+    assert house.run(probe(asked)).words == "not there: upload_asset"
+    outcome = house.run(replace(asked, run=token()))
+    assert (outcome.state, "not the file that was built here" in outcome.words) == ("clean", True)
+
+
+def test_a_tag_rule_that_leaves_us_out_is_told_and_nothing_is_done(house: House, shop: Shop) -> None:
+    shop.ann.set_tag_rule(REPO, "w*", ["ann"])
+    outcome = house.run(order(house, shop, "w1"))
+    assert (outcome.state, "not allowed to create protected tag" in outcome.words) == ("clean", True)
+
+
+def test_a_commit_that_was_never_merged_is_not_released(house: House, shop: Shop) -> None:
+    shop.git("checkout", "-q", "-b", "side")
+    side = shop.push("Not reviewed", branch="side")
+    shop.git("checkout", "-q", "main")
+    asked = replace(order(house, shop, "v7"))
+    asked = replace(asked, action=replace(asked.action, params={**asked.action.params, "commit": side}))
+    outcome = house.run(asked)
+    assert (outcome.state, "is on none of main" in outcome.words) == ("clean", True)
+    named = replace(asked, run=token(), rule=replace(asked.rule, settings={"branches": ["side"]}))
+    assert house.run(named).state == "done", house.log(named)
+
+
+def test_the_fence_is_asked_before_each_of_the_three(house: House, shop: Shop) -> None:
+    done: list[str] = []
+
+    class Told:
+        def __getattr__(self, name: str) -> object:
+            if name.startswith(("create", "add")):
+                done.append(f"{name} after {len(house.asked)}")
+            return getattr(shop.bot, name)
+
+    runner = house.runner(forge=lambda: (Told(), "release-bot"))
+    assert house.run(order(house, shop, "v8"), runner=runner).state == "done"
+    assert done == ["create_tag after 2", "create_release after 3", "add_asset after 4"]
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_fenced_in_the_middle_it_goes_no_further(house: House, shop: Shop, after: int) -> None:
+    house.live = lambda order: len(house.asked) <= after
+    asked = order(house, shop, f"v9-{after}")
+    outcome = house.run(asked)
+    assert outcome.state == ("clean" if after == 1 else "unclear")
+    assert (shop.bot.tag(REPO, f"v9-{after}") is not None) == (after > 1)
+    assert (shop.bot.release_of(REPO, f"v9-{after}") is not None) == (after > 2)
+    assert "no longer says" in outcome.words
+
+
+def test_as_the_bare_minimum_the_sandbox_is_real(house: House) -> None:
+    assert isinstance(house.sandbox, Bubblewrap)

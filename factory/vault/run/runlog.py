@@ -20,7 +20,12 @@ class RunLog:
     """Append-only; safe from several threads. ``printed`` takes a run's own output, ``line`` our words about it."""
 
     def __init__(self, path: Path, redactor: Redactor) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not path.parent.is_dir():
+            try:
+                path.parent.mkdir(parents=True, mode=0o700)
+            except FileExistsError as error:  # made meanwhile, or no folder
+                if not path.parent.is_dir():
+                    raise NotADirectoryError(error.errno, f"{path.parent} is no folder") from None
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._sink = open(os.open(path, flags, 0o600), "wb", buffering=0)  # noqa: SIM115 - closed by ``end``
         self._digest = hashlib.sha256()

@@ -92,3 +92,42 @@ def hardware_signature(seed: bytes, namespace: str, data: bytes, flags: int) -> 
     text = base64.b64encode(blob + _text(b"sha512") + _text(inner)).decode()
     lines = "\n".join(text[at : at + 70] for at in range(0, len(text), 70))
     return f"-----BEGIN SSH SIGNATURE-----\n{lines}\n-----END SSH SIGNATURE-----\n"
+
+
+def _point(data: bytes) -> Point | None:
+    y = int.from_bytes(data, "little")
+    sign, y = y >> 255, y & (1 << 255) - 1
+    x = _x(y, sign)
+    good = y < P and (y * y - x * x - 1 - D * x * x * y * y) % P == 0
+    return (x, y, 1, x * y % P) if good else None
+
+
+def verify(key: bytes, signature: bytes, data: bytes) -> bool:
+    a, r, s = _point(key), _point(signature[:32]), int.from_bytes(signature[32:], "little")
+    if a is None or r is None or s >= L or len(signature) != 64:
+        return False
+    h = int.from_bytes(hashlib.sha512(signature[:32] + key + data).digest(), "little") % L
+    return _pack(_times(s, BASE)) == _pack(_add(r, _times(h, a)))
+
+
+def read_text(data: bytes) -> tuple[bytes, bytes]:
+    """The first length-prefixed string, and what follows it."""
+    (length,) = struct.unpack_from(">I", data)
+    return data[4 : 4 + length], data[4 + length :]
+
+
+def good_signature(armored: str, namespace: bytes, data: bytes, keys: list[str]) -> bool:
+    """An SSH signature by one of these ``ssh-ed25519`` keys, checked without OpenSSH."""
+    lines = armored.strip().split("\n")[1:-1]
+    raw = base64.b64decode("".join(lines))
+    key, rest = read_text(raw[10:])
+    space, rest = read_text(rest)
+    _, rest = read_text(rest)
+    algorithm, rest = read_text(rest)
+    kind, inner = read_text(read_text(rest)[0])
+    known = [base64.b64decode(line.split()[1]) for line in keys]
+    if key not in known or space != namespace or algorithm not in (b"sha512", b"sha256") or kind != b"ssh-ed25519":
+        return False
+    digest = hashlib.new(algorithm.decode(), data).digest()
+    told = b"SSHSIG" + _text(space) + _text(b"") + _text(algorithm) + _text(digest)
+    return verify(read_text(read_text(key)[1])[0], read_text(inner)[0], told)

@@ -1,0 +1,101 @@
+"""``factory vault audit``: the ledger from a cold clone, judged by git objects and keys, not by this host's copies."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from factory.app.choosing import project_of
+from factory.app.deployment import Deployment
+from factory.app.projects import account
+from factory.app.services import require_forge
+from factory.config.home import packaged
+from factory.errors import ForgeError, UsageError
+from factory.git.hardened import Git, GitTrouble
+from factory.vault.canonical import Refused
+from factory.vault.keys import sshsig
+from factory.vault.keys.errors import KeyMissing
+from factory.vault.keys.hostkeys import NAMESPACE, host_key
+from factory.vault.people.audit import Audit, Mark, audit
+from factory.vault.people.replay import read_ledger
+
+BRANCHES = ("ledger", "main", "auto")
+
+
+def audit_ledger(
+    deployment: Deployment, *, project: str | None = None, keys: Sequence[Path] = (), root: str = ""
+) -> dict[str, Any]:
+    """Clone the ops repo anew and look at all of its ledger.
+
+    ``keys``: public keys of the vault's hosts, beside those that GENESIS names and this host's own. ``root``: the first
+    commit it must have. Raises UsageError (a key file that is none), ForgeError."""
+    repo, ops = project_of(deployment, project)
+    require_forge(deployment)
+    deployment.host.cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryDirectory(prefix="audit-", dir=deployment.host.cache) as folder:
+        remote = deployment.remote(account(deployment.state, ops, "factory"), ops)
+        git = Git(Path(folder) / "cold.git", remote.url, remote.token)
+        try:
+            git.fetch(*BRANCHES)
+            found, checked = audited(git, deployment.state, keys, root)
+        except GitTrouble as error:
+            raise ForgeError(f"auditing the ledger of {ops}: {error}", hint="factory doctor") from None
+    return {"project": str(repo), "ops": str(ops), "signatures": checked, **asdict(found)}
+
+
+def audited(git: Git, state: Path, keys: Sequence[Path] = (), root: str = "") -> tuple[Audit, bool]:
+    """The audit of a repo that holds the branches, and whether signatures could be looked at. Raises GitTrouble."""
+    named, lines = _named(git), [_line(path) for path in keys]
+    try:
+        sshsig.program()
+        if host_key(state).exists():
+            lines.append(sshsig.public_of(host_key(state)))
+    except KeyMissing:
+        return audit(git, packaged("formulas").get, root=root, mark=_mark(state)), False
+    signers = [sshsig.Signer(1, key) for key in dict.fromkeys([*named, *lines])]
+
+    def check(given: Sequence[tuple[str, bytes]]) -> Sequence[bool]:
+        def one(pair: tuple[str, bytes]) -> bool:
+            return sshsig.fits(pair[0], NAMESPACE, pair[1], signers, 1)
+
+        with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
+            return list(pool.map(one, given))
+
+    must = bool(named or keys)
+    return audit(git, packaged("formulas").get, check=check, must_sign=must, root=root, mark=_mark(state)), True
+
+
+def _named(git: Git) -> list[str]:
+    """Host keys that the ledger's own beginning names; it is judged by itself whether that beginning is ours."""
+    try:
+        genesis = read_ledger(git, _root(git)).genesis
+    except (GitTrouble, Refused):
+        return []  # the audit says what is wrong with it
+    told = genesis.evidence.get("host_keys") if genesis is not None else None
+    return [key for key in told if isinstance(key, str)] if isinstance(told, list) else []
+
+
+def _root(git: Git) -> str:
+    return git.text("rev-list", "--max-parents=0", "--first-parent", "refs/heads/ledger").split("\n")[0]
+
+
+def _line(path: Path) -> str:
+    try:
+        return sshsig.public_key(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"reading the host key {path}: {error}", hint="give the .pub file") from None
+
+
+def _mark(state: Path) -> Mark | None:
+    """What this host's dispatcher remembers; None where it never read the ledger."""
+    try:
+        known = json.loads((state / "vault" / "ledger.json").read_bytes())
+        return Mark(str(known["root"]), str(known["tip"]), int(known["count"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from factory.errors import ConfigInvalid, ForgeRefused, PolicyDenied
 from factory.forge.client import ForgejoClient
+from factory.forge.releases import TagRule
 from factory.forge.settings import protection_body
 from factory.forge.setup import (
     ActionsOff,
@@ -27,8 +28,8 @@ from factory.forge.setup import (
     SetupStep,
     Unprotect,
 )
-from factory.forge.values import BranchProtection, RepoName
-from factory.forge.wanted import Wanted
+from factory.forge.values import BranchProtection
+from factory.forge.wanted import RepoWanted, Wanted
 
 
 class AdminNeeded(PolicyDenied):
@@ -118,10 +119,10 @@ def observe_as_bots(prepared: Prepared, wanted: Wanted, accounts: Mapping[str, s
             repo = (own.find_repo(want.name) if factory else None) or (judge.find_repo(want.name) if sentinel else None)
             if repo is None:
                 continue
-            permissions, rules = _settings(judge, want.name, set(want.collaborators) | want.people)
+            permissions, rules, tags = _settings(judge, want)
             seen = own.labels(want.name) if factory and want.labels else ()
             labels = frozenset(label.name for label in seen)
-            repos[want.name] = RepoObserved(repo, permissions, labels, rules)
+            repos[want.name] = RepoObserved(repo, permissions, labels, rules, tags)
     return Observed(version, frozenset(there), repos, frozenset(prepared.tokens))
 
 
@@ -133,14 +134,16 @@ def _seen(client: ForgejoClient, login: str) -> bool:
 
 
 def _settings(
-    judge: ForgejoClient, repo: RepoName, logins: set[str]
-) -> tuple[dict[str, str], tuple[BranchProtection, ...]]:
+    judge: ForgejoClient, want: RepoWanted
+) -> tuple[dict[str, str], tuple[BranchProtection, ...], tuple[TagRule, ...]]:
     """As the sentinel reads them: it must be an admin of the repo to."""
+    repo, logins = want.name, set(want.collaborators) | want.people
     try:
         rows = {user.login for user in judge.collaborators(repo)} | {repo.owner}
-        return {login: judge.permission(repo, login) for login in sorted(logins & rows)}, tuple(judge.protections(repo))
+        permissions = {login: judge.permission(repo, login) for login in sorted(logins & rows)}
+        return permissions, tuple(judge.protections(repo)), judge.tag_rules(repo) if want.taggers else ()
     except ForgeRefused:
-        return {}, ()
+        return {}, (), ()
 
 
 def by_ourselves(steps: Iterable[SetupStep]) -> tuple[SetupStep, ...]:

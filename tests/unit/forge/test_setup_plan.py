@@ -51,13 +51,11 @@ def done(want: Wanted) -> Observed:
     for repo in want.repos:
         permissions = {**repo.collaborators, **dict.fromkeys(repo.people, "write"), repo.name.owner: "owner"}
         rules = repo.protections if repo.protect else ()
-        value = Repo(1, repo.name, repo.default_branch, True, False, False, False, False)
         tags = (TagRule(1, "*", repo.taggers),) if repo.taggers and repo.protect else ()
         labels = frozenset(label.name for label in repo.labels)
-        repos[repo.name] = RepoObserved(value, permissions, labels, rules, tags)
         styles = ONLY_MERGE if repo.only_merge else frozenset(MERGE_STYLES)
         value = Repo(1, repo.name, repo.default_branch, True, False, False, False, False, styles=styles)
-        repos[repo.name] = RepoObserved(value, permissions, frozenset(label.name for label in repo.labels), rules)
+        repos[repo.name] = RepoObserved(value, permissions, labels, rules, tags)
     logins = frozenset(account.login for account in want.accounts)
     return Observed(V15, logins, repos, logins)
 

@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "mode": ("factory.cli.mode:mode", "Show or propose what the factory may do: observe, suggest, merge."),
     "login": ("factory.cli.login:login", "Your own account's token, for what only a person may do."),
     "edit": ("factory.cli.edit:edit", "Change a file of the ops repo; a pull request where one is needed."),
+    "vault": ("factory.cli.vault:vault", "Risky actions: what waits, approving, asking, the ledger."),
     "secret": ("factory.cli.secret:secret", "Keep what vault actions may use and nobody else may read."),
     "hire": ("factory.cli.hire:hire", "Add an agent and bind it to roles."),
     "agents": ("factory.cli.agents:agents", "Who works here, with what, and how it is going."),

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from factory.config.model import FactoryConfig
-from factory.forge.values import ItemState
+from factory.forge.values import ItemState, Pull
 from factory.git import objects
 from factory.ops import pending
 from factory.ops.vault_result import FIRED, REJECTED
@@ -59,7 +59,7 @@ class VaultView:
         self._mirror, self._now = mirror, now
         main = refs.get(MAIN, "")
         if main and self._files[0] != main:
-            self._files = (main, _told(mirror, main), _pending(mirror, main))
+            self._files = (main, _told(mirror, main), pending_of(mirror, main))
         problems: list[str] = []
         try:
             ledger = self.reader.read(mirror, refs.get(LEDGER))
@@ -102,7 +102,7 @@ class VaultView:
         if action is None or self._rules.policy is None:
             code, words = (found[0].code, found[0].message) if found else ("no-policy", self._rules.problems[0])
             return replace(blank, code=code, words=words)
-        return self._judged(ledger, blank, action, self._base_policy(ledger, facts))
+        return self._judged(ledger, blank, action, self._base(ledger, facts))
 
     def _judged(self, ledger: Ledger, blank: RequestFact, action: Action, base: Policy | None) -> RequestFact:
         rules, policy = self._rules, self._rules.policy
@@ -123,17 +123,11 @@ class VaultView:
             who=approval(shown), frees=action.unblocks, requester=action.requester,
         )  # fmt: skip
 
-    def _base_policy(self, ledger: Ledger, facts: PullFacts) -> Policy | None:
-        """The policy that counted where the request branched off."""
-        pull = facts.pull
-        if pull.base_ref != "main" or not ledger.trust or not objects.exists(self._mirror, pull.merge_base or "0" * 40):
-            return self._rules.policy
-        commit = in_force(ledger, self._mirror, pull.merge_base)
-        if commit is None or commit == self._rules.commit:
-            return None if commit is None else self._rules.policy
-        if commit not in self._bases:
-            self._bases[commit] = rules_at(self._mirror, commit, self.bots).policy
-        return self._bases[commit]
+    def _base(self, ledger: Ledger, facts: PullFacts) -> Policy | None:
+        key = facts.pull.merge_base
+        if key not in self._bases:
+            self._bases[key] = base_policy(ledger, self._mirror, facts.pull, self._rules, self.bots)
+        return self._bases[key]
 
     # ---- actions ---------------------------------------------------------------------------------------------------
 
@@ -175,6 +169,17 @@ class VaultView:
         )  # fmt: skip
 
 
+def base_policy(ledger: Ledger, mirror: Path, pull: Pull, rules: Rules, bots: frozenset[int]) -> Policy | None:
+    """The policy that counted where a request branched off; None: there was none. On ``auto``, which never holds one,
+    and before the ledger says anything, it is that of ``rules``."""
+    if pull.base_ref != "main" or not ledger.trust or not objects.exists(mirror, pull.merge_base or "0" * 40):
+        return rules.policy
+    commit = in_force(ledger, mirror, pull.merge_base)
+    if commit is None or commit == rules.commit:
+        return None if commit is None else rules.policy
+    return rules_at(mirror, commit, bots).policy
+
+
 def _is_request(facts: PullFacts, config: FactoryConfig) -> bool:
     pull = facts.pull
     return pull.author.login.lower() == config.account("vault").lower() and pull.head_ref.startswith(BRANCH)
@@ -204,7 +209,7 @@ def _told(mirror: Path, commit: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _pending(mirror: Path, commit: str) -> tuple[PendingFact, ...]:
+def pending_of(mirror: Path, commit: str) -> tuple[PendingFact, ...]:
     """What only a person can do, and nobody did yet; when none is told, since its file came."""
     folder = pending.FOLDER.rstrip("/")
     if objects.find_entry(mirror, commit, folder) is None:

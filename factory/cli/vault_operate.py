@@ -1,0 +1,32 @@
+"""``factory vault fire``: what an operator does at the dispatcher's host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from factory.cli.here import deployment
+from factory.cli.output import emit, json_option, project_option
+
+
+@click.command()
+@click.argument("id")
+@project_option
+@json_option
+def fire(id: str, project: str | None, as_json: bool) -> None:
+    """Have the dispatcher look at action ID now instead of at its next poll.
+
+    Nothing starts that would not start by itself: approval, merge and verification are as always.
+    """
+    from factory.app.vault_finishing import fire as wake
+
+    facts = wake(deployment(), id, project=project)
+
+    def text(f: Any) -> str:
+        heard = "the dispatcher looks now" if f["woken"] else "no dispatcher runs on this host: factory up --detach"
+        return f"{f['id']}: {f['stands']}\n  {heard}"
+
+    emit("vault-fire", facts, as_json=as_json, text=text)
+    if not facts["woken"]:
+        raise click.exceptions.Exit(1)

@@ -11,6 +11,7 @@ from factory.app.opsrepo import mirror
 from factory.backends import BACKENDS
 from factory.checks import CHECKS
 from factory.config.factory import PATH
+from factory.config.home import packaged
 from factory.config.host import host_path
 from factory.config.role import load_roles
 from factory.config.source import read
@@ -19,6 +20,9 @@ from factory.forge.values import RepoName
 from factory.formula.check import check_deployment
 from factory.formula.file import KINDS, check_file, kind_of
 from factory.git import objects
+from factory.vault.people.checking import check_policy
+from factory.vault.people.rules import read_rules
+from factory.vault.policy import PATH as POLICY
 
 FOLDERS = ("agents", "formulas")
 CHECK_NAMES = frozenset(CHECKS)
@@ -52,13 +56,16 @@ def ops_files(deployment: Deployment, ops: RepoName) -> tuple[dict[str, bytes], 
         if objects.find_entry(path, main, folder) is not None:
             for entry in objects.list_tree(path, main, folder, recursive=True):
                 found[entry.path] = objects.read_file(path, main, entry.path) or b""
-    text = objects.read_file(path, main, PATH)
-    return (found if text is None else {**found, PATH: text}), stale
+    for name in (PATH, POLICY):
+        text = objects.read_file(path, main, name)
+        if text is not None:
+            found[name] = text
+    return found, stale
 
 
 def tree_files(folder: Path) -> dict[str, bytes]:
     """The same of a working copy of an ops repo."""
-    files = [folder / PATH, *(f for name in FOLDERS for f in sorted((folder / name).rglob("*")))]
+    files = [folder / PATH, folder / POLICY, *(f for name in FOLDERS for f in sorted((folder / name).rglob("*")))]
     return {f.relative_to(folder).as_posix(): f.read_bytes() for f in files if f.is_file()}
 
 
@@ -71,9 +78,22 @@ def check_all(deployment: Deployment) -> Checked:
         files, stale = ops_files(deployment, ops)
         places.append(str(ops))
         notes += [stale] if stale else []
-        found = check_deployment(files, checks=CHECK_NAMES, backends=BACKENDS, host=host)
+        found = (*check_deployment(files, checks=CHECK_NAMES, backends=BACKENDS, host=host), *check_vault(files))
         problems += [p if p.path == host[0] else replace(p, path=f"{ops}:{p.path}") for p in found]
     return Checked(tuple(places), tuple(dict.fromkeys(problems)), tuple(notes))
+
+
+def check_vault(
+    files: Mapping[str, bytes], bots: frozenset[int] = frozenset(), before: bytes | None = None
+) -> tuple[Problem, ...]:
+    """What is wrong with the vault's policy, if the ops repo has one. ``bots``: accounts that may not be listed;
+    ``before``: the policy it is to follow."""
+    policy = files.get(POLICY)
+    if policy is None:
+        return ()
+    own = {path.rpartition("/")[2].removesuffix(".toml"): text for path, text in files.items()
+           if path.startswith("formulas/")}  # fmt: skip
+    return check_policy(POLICY, policy, read_rules(policy, {**packaged("formulas"), **own}), bots, before)
 
 
 def check_paths(paths: Iterable[Path]) -> Checked:
@@ -86,7 +106,8 @@ def check_paths(paths: Iterable[Path]) -> Checked:
             problems += check_paths(sorted(path.glob("*.toml"))).problems
             continue
         if path.is_dir():
-            found = check_deployment(tree_files(path), checks=CHECK_NAMES, backends=BACKENDS)
+            files = tree_files(path)
+            found = (*check_deployment(files, checks=CHECK_NAMES, backends=BACKENDS), *check_vault(files))
             problems += [replace(p, path=(path / p.path).as_posix()) for p in found]
             continue
         try:

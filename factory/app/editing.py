@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from factory.app.choosing import founder_of, project_of
-from factory.app.configuration import CHECK_NAMES, ops_files
+from factory.app.choosing import founder_of, project_of, state_of
+from factory.app.configuration import CHECK_NAMES, check_vault, ops_files
 from factory.app.deployment import Deployment
 from factory.app.explaining import newest
 from factory.app.opsrepo import factory_signature, mirror
@@ -28,6 +28,7 @@ from factory.ops.edit import CannotEdit, Edit, content_problems
 from factory.ops.proposal import Proposal, propose, slug_of
 from factory.ops.routes import Route, route
 from factory.ops.writer import write
+from factory.vault.policy import PATH as POLICY
 
 MAIN = "refs/heads/main"
 
@@ -48,7 +49,7 @@ def open_file(deployment: Deployment, path: str, *, project: str | None = None) 
     repo, ops = project_of(deployment, project)
     way = route(path)
     if path.startswith("vault/actions/"):
-        raise PolicyDenied(f"editing {path}: a vault action is requested, not edited")
+        raise PolicyDenied(f"editing {path}: a vault action is requested, not edited", hint="factory vault request")
     copy = mirror(deployment, ops, refresh=True)
     return Opened(repo, ops, path, way, objects.read_file(copy, MAIN, path))
 
@@ -56,6 +57,9 @@ def open_file(deployment: Deployment, path: str, *, project: str | None = None) 
 def judge(deployment: Deployment, opened: Opened, text: bytes) -> tuple[Problem, ...]:
     """What is wrong with the new content: in the file itself, or newly in the whole configuration because of it."""
     own = check_file(opened.path, text, checks=CHECK_NAMES) or content_problems(opened.path, text, guard)
+    if opened.path == POLICY:
+        bots = frozenset(state_of(deployment, opened.project).account_ids.values())
+        own = (*own, *check_vault({**ops_files(deployment, opened.ops)[0], POLICY: text}, bots, opened.text))
     if own:
         return tuple(dict.fromkeys(own))
     files, _ = ops_files(deployment, opened.ops)

@@ -27,12 +27,13 @@ FILES: Mapping[str, type[Shape]] = {
 
 def documents() -> Mapping[str, str]:
     """Path -> JSON text of every schema."""
-    texts = {path: _text(shape.model_json_schema(by_alias=True)) for path, shape in FILES.items()}
+    texts = {path: schema_text(shape.model_json_schema(by_alias=True)) for path, shape in FILES.items()}
     answers = {name: shape.model_json_schema() for name, shape in SCHEMAS.items()}
-    return texts | {f"docs/reference/{name}.schema.json": _text(schema) for name, schema in answers.items()}
+    return texts | {f"docs/reference/{name}.schema.json": schema_text(schema) for name, schema in answers.items()}
 
 
-def _text(schema: Mapping[str, object]) -> str:
+def schema_text(schema: Mapping[str, object]) -> str:
+    """A schema as its file holds it."""
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     return json.dumps(_stripped({**head, **schema}), indent=2, ensure_ascii=False) + "\n"
 

@@ -1,15 +1,19 @@
-"""``factory vault check FILE``: every problem of an action file, its tier with the reasons, its digest. Pure."""
+"""Every problem of an action or policy file, an action's tier with the reasons, its digest. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from factory.config.shape import shaped
+from factory.config.source import read as read_toml
 from factory.errors import Problem
 from factory.vault.action import Action, Finding
 from factory.vault.action import check as check_bytes
-from factory.vault.canonical import sha256
+from factory.vault.canonical import Refused, sha256
 from factory.vault.people.rules import Rules
+from factory.vault.people.shapes import PolicyShape
 from factory.vault.policy import check as check_rules
+from factory.vault.policy import read as read_policy
 from factory.vault.policy import ruling
 
 
@@ -99,3 +103,38 @@ def line_of(finding: Finding, data: bytes) -> int | None:
         elif key and inside == section and line.partition(b"=")[0].strip() == key.encode():
             return number
     return None
+
+
+def check_policy(
+    path: str, data: bytes, rules: Rules, bots: frozenset[int] = frozenset(), before: bytes | None = None
+) -> tuple[Problem, ...]:
+    """Everything that is wrong with a policy file, by line. ``rules``: whose formulas it should name; ``before``: the
+    version that it is to follow."""
+    document = read_toml(data, path)
+    problems = shaped(document, PolicyShape, lambda _: [])[1]
+    try:
+        policy = read_policy(data, bots)
+    except Refused as refused:
+        return tuple(problems) or (Problem(path, 1, refused.words, None),)
+    old = _version(before) if before is not None and before != data else None
+    if old is not None and policy.version <= old:
+        words = f"version {policy.version} does not follow {old}: it would never come into force"
+        problems.append(Problem(path, document.lines.of(("version",)), words, f"version = {old + 1}"))
+    for key, rule in policy.formulas.items():
+        name = key.partition("@")[0]
+        there, line = rules.formulas.get(name), document.lines.of(("formulas", key))
+        if there is None or there.key != key:
+            known = f"there is {there.key}" if there is not None else "see `factory formula list`"
+            problems.append(Problem(path, line, f"formulas.{key}: there is no such formula", known))
+        elif there.digest != rule.digest:
+            where = document.lines.of(("formulas", key, "digest"))
+            hint = f'if you read the file and it is what you want: digest = "{there.digest}"'
+            problems.append(Problem(path, where, f"formulas.{key}: the formula's file is another one", hint))
+    return tuple(problems)
+
+
+def _version(data: bytes) -> int | None:
+    try:
+        return read_policy(data).version
+    except Refused:
+        return None

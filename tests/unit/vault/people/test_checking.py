@@ -46,7 +46,8 @@ def test_other_problems_beside_such_a_line_are_told_too() -> None:
 
 @pytest.mark.parametrize(
     ("data", "code"),
-    [(b"", "legacy"), (b"formula='release'\n", "legacy"), (b'formula = "release"\ncontext = "x"\n', "legacy"), (b"\xff", "not-canonical"),
+    [(b"", "legacy"), (b"formula='release'\n", "legacy"), (b'formula = "release"\n', "legacy"),
+     (b"\xff", "not-canonical"),
      (b"a" * 20_000, "too-large")],
 )  # fmt: skip
 def test_what_is_no_action_at_all_is_refused_by_its_name(data: bytes, code: str) -> None:

@@ -51,12 +51,12 @@ def done(
         raise UsageError(f"{doing}: {error}", hint=hint) from error
     written = write(
         deployment.remote(account(deployment.state, ops, "factory"), ops), copy, [Edit(path, apply)],
-        message=f"Done: {there.title} ({who})", author=factory_signature(now), guard=guard,
+        message=f"Done: {there.what or there.title} ({who})", author=factory_signature(now), guard=guard,
     )  # fmt: skip
     if written.problems:
         raise Conflict(f"{doing}: {written.problems[0].message}", hint="look at the file as it is now")
     return {
-        "id": id, "project": str(repo), "what": there.title, "by": who, "choice": choice.upper() or None,
+        "id": id, "project": str(repo), "what": there.what or there.title, "by": who, "choice": choice.upper() or None,
         "then": there.then or None, "unblocks": there.unblocks or None, "commit": written.commit,
     }  # fmt: skip
 
@@ -64,7 +64,7 @@ def done(
 def _waiting(deployment: Deployment, project: str | None) -> list[str]:
     vault = open_vault(deployment, project=project)
     commit = objects.read_ref(vault.copy, MAIN)
-    return [one.id for one in pending_of(vault.copy, commit)] if commit is not None else []
+    return [id for id, _ in pending_of(vault.copy, commit)] if commit is not None else []
 
 
 def fire(deployment: Deployment, id: str, *, project: str | None = None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from factory.app.deployment import Deployment
 from factory.app.vault_opening import Vault, open_vault
-from factory.daemon.vault_view import pending_of
+from factory.daemon.vault_view import pending_fact, pending_of
 from factory.forge.values import ItemState, Pull
 from factory.git import objects
 from factory.plan import reviews
@@ -35,7 +35,7 @@ def listed(deployment: Deployment, *, project: str | None = None, everything: bo
     rows += [_state(state) for state in under_way if state.id not in waiting]
     rows += [_state(state) for state in (over if everything else over[:RECENT])]
     main = objects.read_ref(vault.copy, "refs/heads/main") or ""
-    pending = pending_of(vault.copy, main) if main else ()
+    pending = [pending_fact(id, there, vault.now) for id, there in pending_of(vault.copy, main)] if main else []
     return {
         "project": str(vault.project),
         "ops": str(vault.ops),
@@ -44,9 +44,11 @@ def listed(deployment: Deployment, *, project: str | None = None, everything: bo
         "actions": rows,
         "hidden": 0 if everything else max(0, len(over) - RECENT),
         "pending": [
-            {"id": one.id, "what": one.what, "since": stamp(one.since), "frees": one.frees or None} for one in pending
+            {"id": one.id, "what": one.what, "since": stamp(one.since), "frees": one.frees or None,
+             "late": one.late or None}
+            for one in pending
         ],
-    }
+    }  # fmt: skip
 
 
 def _request(vault: Vault, pull: Pull) -> dict[str, Any]:

@@ -61,7 +61,8 @@ def _list_text(facts: Any) -> str:
         lines.append(f"and {facts['hidden']} older ones: factory vault list --all")
     for one in facts["pending"]:
         frees = f", frees {one['frees']}" if one["frees"] else ""
-        lines.append(f"for a person since {one['since']}: {one['what']}{frees}\n  factory vault done {one['id']}")
+        late = f", {one['late']}" if one["late"] else ""
+        lines.append(f"for a person since {one['since']}: {one['what']}{frees}{late}\n  factory vault done {one['id']}")
     return "\n".join(lines)
 
 

@@ -33,7 +33,7 @@ def needs(world: World, ops_url: str) -> Iterator[tuple[str, NeedsYou]]:
             )
     for pending in world.vault.pending:
         url = f"{ops_url}/src/branch/main/vault/pending/{pending.id}.md"
-        yield f"pending{pending.id}", NeedsYou("do", pending.what, url, pending.since, pending.frees)
+        yield f"pending{pending.id}", NeedsYou("do", pending.what, url, pending.since, pending.frees, pending.late)
 
 
 def _short(world: World, ref: str) -> str:

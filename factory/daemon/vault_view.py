@@ -25,13 +25,16 @@ from factory.vault.canonical import Refused
 from factory.vault.ledger import Ledger, State
 from factory.vault.people.facts import approval, facts_of, headline
 from factory.vault.people.reading import BRANCH as LEDGER
-from factory.vault.people.reading import LedgerReader, in_force, known
+from factory.vault.people.reading import LedgerReader, action_at, in_force, known
 from factory.vault.people.request import Unfit, Wish, draft, path_of
 from factory.vault.people.rules import Rules, rules_at
 from factory.vault.people.telling import comment, result_of, stands, words_of
 from factory.vault.policy import Policy, check, ruling
+from factory.vault.run import human
 
 MAIN = "refs/heads/main"
+FILE_PENDING = "file_pending"
+"""The host effect whose only trace is a file for a person, written here."""
 NEVER = datetime.min.replace(tzinfo=UTC)
 HIDDEN = frozenset({"NEW", "SEEN"})
 """Kinds that say no more than an open pull request."""
@@ -45,7 +48,7 @@ class VaultView:
     reader: LedgerReader = field(default_factory=LedgerReader)
     _rules: Rules = field(default_factory=lambda: Rules(None))
     _bases: dict[str, Policy | None] = field(default_factory=dict)
-    _files: tuple[str, frozenset[str], tuple[PendingFact, ...]] = ("", frozenset(), ())
+    _files: tuple[str, frozenset[str], tuple[tuple[str, pending.Pending], ...]] = ("", frozenset(), ())
     _waiting: Mapping[str, int] = field(default_factory=dict)
     _mirror: Path = field(default_factory=Path)
     _now: datetime = NEVER
@@ -80,8 +83,9 @@ class VaultView:
         ids = {facts.pull.head_ref.removeprefix(BRANCH) for facts in mine}
         if requests or self._rules.policy is not None:
             problems += self._rules.problems
+        waiting = tuple(pending_fact(id, there, now) for id, there in self._files[2])
         return VaultFacts(
-            requests=requests, actions=tuple(self._actions(ledger, heads)), pending=self._files[2],
+            requests=requests, actions=tuple(self._actions(ledger, heads)), pending=waiting,
             told=frozenset(ids & self._files[1]), frozen=frozen, problems=tuple(problems),
         )  # fmt: skip
 
@@ -137,7 +141,28 @@ class VaultView:
                 continue
             head = state.verified.get("head") or state.evidence.get("head")
             pull = state.verified.get("pull") or heads.get(str(head))
-            yield _action(state, pull if isinstance(pull, int) else None)
+            yield self._action(state, pull if isinstance(pull, int) else None)
+
+    def _action(self, state: State, pull: int | None) -> ActionFact:
+        assert state.at is not None
+        frees = state.verified.get("unblocks")
+        fact = ActionFact(
+            id=state.id, kind=state.kind, seq=state.seq, at=state.at, state=stands(state),
+            tier=str(state.verified.get("tier", "")), pull=pull, words=words_of(state),
+            frees=tuple(map(str, frees)) if isinstance(frees, list | tuple) else (), final=state.final,
+        )  # fmt: skip
+        if not state.final:
+            return fact
+        result = result_of(state, pull)
+        files = tuple(self._filed(state)) if state.kind == "DONE" else ()
+        return replace(fact, file=result.path, text=result.write(), files=files, says=comment(state))
+
+    def _filed(self, state: State) -> Iterable[tuple[str, str]]:
+        """What a done action asked of a person: its file follows from the action that was approved."""
+        action = action_at(self._mirror, str(state.verified.get("merge", "")), state.id)
+        formula = self._rules.formula(action.formula) if action is not None else None
+        if action is not None and formula is not None and FILE_PENDING in formula.effects and state.at is not None:
+            yield human.path(action.id), human.write(human.of(action, state.at))
 
     # ---- what sessions ask for -------------------------------------------------------------------------------------
 
@@ -185,20 +210,6 @@ def _is_request(facts: PullFacts, config: FactoryConfig) -> bool:
     return pull.author.login.lower() == config.account("vault").lower() and pull.head_ref.startswith(BRANCH)
 
 
-def _action(state: State, pull: int | None) -> ActionFact:
-    assert state.at is not None
-    frees = state.verified.get("unblocks")
-    fact = ActionFact(
-        id=state.id, kind=state.kind, seq=state.seq, at=state.at, state=stands(state),
-        tier=str(state.verified.get("tier", "")), pull=pull, words=words_of(state),
-        frees=tuple(map(str, frees)) if isinstance(frees, list | tuple) else (), final=state.final,
-    )  # fmt: skip
-    if not state.final:
-        return fact
-    result = result_of(state, pull)
-    return replace(fact, file=result.path, text=result.write(), says=comment(state))
-
-
 def _told(mirror: Path, commit: str) -> frozenset[str]:
     """Ids whose end stands in the ops repo."""
     found = set()
@@ -209,18 +220,27 @@ def _told(mirror: Path, commit: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def pending_of(mirror: Path, commit: str) -> tuple[PendingFact, ...]:
-    """What only a person can do, and nobody did yet; when none is told, since its file came."""
+def pending_of(mirror: Path, commit: str) -> tuple[tuple[str, pending.Pending], ...]:
+    """What only a person can do, and nobody did yet, by id."""
     folder = pending.FOLDER.rstrip("/")
     if objects.find_entry(mirror, commit, folder) is None:
         return ()
     found = []
     for entry in objects.list_tree(mirror, commit, folder):
         id = entry.path.rpartition("/")[2].removesuffix(".md")
-        there = (
-            pending.parse(objects.read_file(mirror, commit, entry.path) or b"") if entry.path.endswith(".md") else None
-        )
+        data = objects.read_file(mirror, commit, entry.path) if entry.path.endswith(".md") else None
+        there = pending.parse(data) if data is not None else None
         if there is not None and not there.done:
-            since = there.since or NEVER
-            found.append(PendingFact(id, there.title, since, there.unblocks))
+            found.append((id, there))
     return tuple(found)
+
+
+def pending_fact(id: str, there: pending.Pending, now: datetime) -> PendingFact:
+    """One of them as it is to be told now; when nothing says since when, it is not told louder."""
+    fact = PendingFact(id, there.what or there.title, there.since or NEVER, there.unblocks)
+    if there.since is None:
+        return fact
+    loud = human.loudness(human.Pending(id, there.since, "", "", (), deadline=there.deadline), now)
+    due = f", due {there.deadline}" if there.deadline is not None else ""
+    words = {human.Loudness.REMINDED: f"it still waits{due}", human.Loudness.ESCALATED: f"it is late{due}"}
+    return replace(fact, late=words.get(loud, ""))

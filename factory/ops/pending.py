@@ -1,20 +1,24 @@
-"""``vault/pending/<id>.md``: something only a person can do, as a value and as its file. Pure.
+"""``vault/pending/<id>.md``: something only a person can do, read from its file, and checked off. Pure.
 
-The form is that of DESIGN section 7: what, why, what to do (steps, options, a command that tells whether it is done),
-what the factory does then, what it unblocks, since when it waits. ``factory vault done`` adds the last section.
+Sections (what, why, what to do, what the factory does then, what it unblocks, since when it waits) are headings or
+labels at a line's beginning, as agents, people and the vault's ``rent-a-human`` write them.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 
 FOLDER = "vault/pending/"
 _TITLE = re.compile(r"#\s+(?:Request:\s*)?(.+)")
-_OPTION = re.compile(r"[-*]?\s*\*\*([A-Z])\.\s*(.*?)\*\*\s*")
+_SECTION = re.compile(
+    r"(?im)^(?:##\s+(what|why|human action|factory will then|unblocks|waiting since|deadline|done)\s*$"
+    r"|(what|why|factory will then|unblocks|waiting since|deadline):[ \t]*)"
+)
+_OPTION = re.compile(r"[-*]?\s*\*\*([A-Z])\.\s*(?:\*\*\s*)?(.+?)(?:\*\*)?")
 _STEP = re.compile(r"(?:\d+\.|[-*])\s+(?:\[[ xX]\]\s*)?(.+)")
-_VERIFY = re.compile(r"(?i)verify:\s*`([^`]+)`\s*")
+_VERIFY = re.compile(r"(?i)verify(?: with)?:\s*(?:\n\s*)*`?([^`\n]+)`?")
 _WHEN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\d{4}-\d\d-\d\d")
 
 
@@ -32,7 +36,7 @@ class Pending:
     then: str = ""
     unblocks: str = ""
     since: datetime | None = None
-    deadline: str = ""
+    deadline: date | None = None
     done: str = ""
     """Who did it when, and which option; empty: it waits."""
 
@@ -41,43 +45,35 @@ class Pending:
         return tuple(chr(ord("A") + number) for number in range(len(self.options)))
 
 
-def render(of: Pending) -> str:
-    """The file."""
-    steps = [f"{number}. {step}" for number, step in enumerate(of.steps, 1)]
-    options = [f"- **{letter}. {words}**" for letter, words in zip(of.letters, of.options, strict=True)]
-    action = "\n\n".join(
-        part for part in ("\n".join(steps), "\n".join(options), f"Verify: `{of.verify}`" if of.verify else "") if part
-    )
-    since = f"{of.since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if of.since is not None else ""
-    sections = [
-        ("What", of.what), ("Why", of.why), ("Human action", action), ("Factory will then", of.then),
-        ("Unblocks", of.unblocks), ("Waiting since", since), ("Deadline", of.deadline), ("Done", of.done),
-    ]  # fmt: skip
-    return "\n\n".join([f"# Request: {of.title}", *(f"## {name}\n\n{text}" for name, text in sections if text)]) + "\n"
-
-
 def parse(data: bytes) -> Pending | None:
-    """The request in a file; None where it has no title, so is none. Sections that are not known are skipped."""
-    text = data.decode("utf-8", "replace")
-    parts = re.split(r"(?m)^##\s+(.+?)\s*$", text)
-    title = next((found[1].strip() for line in parts[0].splitlines() if (found := _TITLE.fullmatch(line.strip()))), "")
+    """The request in a file; None where it has no title, so is none. What is not known is skipped."""
+    text = data.decode("utf-8", "replace").replace("\r\n", "\n")
+    title = next((found[1].strip() for line in text.split("\n") if (found := _TITLE.fullmatch(line.strip()))), "")
     if not title:
         return None
-    named = {name.strip().lower(): body.strip() for name, body in zip(parts[1::2], parts[2::2], strict=False)}
-    action = named.get("human action", "").splitlines()
-    when = _WHEN.search(named.get("waiting since", ""))
-    verify = next((found[1] for line in action if (found := _VERIFY.fullmatch(line.strip()))), "")
-    options = [found[2] for line in action if (found := _OPTION.fullmatch(line.strip()))]
-    steps = [
-        found[1]
-        for line in action
-        if not _OPTION.fullmatch(line.strip()) and (found := _STEP.fullmatch(line.strip())) is not None
-    ]
+    named: dict[str, str] = {}
+    marks = list(_SECTION.finditer(text))
+    ends = [*(mark.start() for mark in marks[1:]), len(text)]
+    for mark, end in zip(marks, ends, strict=bool(marks)):
+        named.setdefault((mark[1] or mark[2]).lower(), text[mark.end() : end].strip())
+    action = named.get("human action", "")
+    lines = [line.strip() for line in action.split("\n")]
+    when, day = _WHEN.search(named.get("waiting since", "")), _WHEN.search(named.get("deadline", ""))
+    verify = _VERIFY.search(action)
+    steps = [found[1] for line in lines if not _OPTION.fullmatch(line) and (found := _STEP.fullmatch(line))]
     return Pending(
-        title, named.get("what", ""), named.get("why", ""), tuple(steps), tuple(options), verify,
-        named.get("factory will then", ""), named.get("unblocks", ""), _moment(when[0]) if when else None,
-        named.get("deadline", ""), named.get("done", ""),
+        _plain(title), _plain(named.get("what", "")), _plain(named.get("why", "")), tuple(map(_plain, steps)),
+        tuple(_plain(found[2]) for line in lines if (found := _OPTION.fullmatch(line))),
+        verify[1].strip() if verify else "", _plain(named.get("factory will then", "")),
+        _plain(named.get("unblocks", "")), _moment(when[0]) if when else None, _day(day[0]) if day else None,
+        named.get("done", ""),
     )  # fmt: skip
+
+
+def _plain(text: str) -> str:
+    """Without quotation marks of lines and without Markdown's escapes."""
+    lines = (re.sub(r"^>\s?", "", line) for line in text.split("\n"))
+    return re.sub(r"\\([\\`*_{}\[\]<>#+!|~@&])", r"\1", "\n".join(lines)).strip()
 
 
 def _moment(text: str) -> datetime | None:
@@ -86,6 +82,11 @@ def _moment(text: str) -> datetime | None:
     except ValueError:
         return None
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def _day(text: str) -> date | None:
+    found = _moment(text)
+    return found.date() if found is not None else None
 
 
 def finished(data: bytes, by: str, at: datetime, choice: str = "") -> bytes:
@@ -100,6 +101,5 @@ def finished(data: bytes, by: str, at: datetime, choice: str = "") -> bytes:
         raise ValueError(f"it has no option {choice}; options: {', '.join(there.letters) or 'none'}")
     if there.options and not choice:
         raise ValueError(f"which option? {', '.join(there.letters)}")
-    words = f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ} by {by}" + (f", option {choice}" if choice else "")
-    section = render(replace(Pending(there.title), done=words)).partition("\n\n")[2]
-    return data.rstrip(b"\n") + b"\n\n" + section.encode()
+    words = f"By {by}, {at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}." + (f"\nChoice: {choice}" if choice else "")
+    return data.rstrip(b"\n") + f"\n\n## Done\n\n{words}\n".encode()

@@ -61,6 +61,8 @@ class ActionFact:
     file: str = ""
     """Of one that is over: where its result is to be written, and what."""
     text: str = ""
+    files: tuple[tuple[str, str], ...] = ()
+    """Further (path, text) that its end writes: what it asked of a person."""
     says: str = ""
     """The comment on its pull request."""
 
@@ -73,6 +75,8 @@ class PendingFact:
     what: str
     since: datetime
     frees: str = ""
+    late: str = ""
+    """Why it is told louder now; empty: it is not."""
 
 
 @dataclass(frozen=True)

@@ -174,7 +174,8 @@ def _ending(world: World, action: ActionFact) -> Effect:
     if action.pull:
         operations.append(PostComment(repo, world.config.account("vault"), action.pull, action.says))
     message = f"Vault action {action.id}: {action.kind.lower()}"
-    operations.append(OpsWrite(repo, world.config.account("factory"), {action.file: action.text}, message))
+    files = {action.file: action.text, **dict(action.files)}
+    operations.append(OpsWrite(repo, world.config.account("factory"), files, message))
     return Effect(
         effect_id(about, "tell-vault", f"{action.id} {action.seq}"), about, "tell-vault",
         f"{action.id} {action.state}", tuple(operations), Preconditions(unpaused=ALL),

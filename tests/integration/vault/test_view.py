@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from factory.daemon import vault_view
 from factory.daemon.vault_view import VaultView
 from factory.forge.values import ItemState
 from factory.plan.model import PullFacts
@@ -194,6 +195,27 @@ def test_things_for_a_person_are_listed_until_they_are_done(house: House, seen: 
     house.ref("heads/main", house.commit(files, house.ref("heads/main")))
     (one,) = seen.look().pending
     assert (one.id, one.what, one.frees) == ("domain", "A domain", "founder/tally#3")
+
+
+def test_what_an_action_asks_of_a_person_becomes_its_file(
+    house: House, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vault_view, "FILE_PENDING", "stand_in")
+    action, _ = end(house, seen, Outcome("done", "filed"))
+    (over,) = seen.look().actions
+    ((path, text),) = over.files
+    assert path == f"vault/pending/{action.id}.md"
+    assert f"factory vault done {action.id}" in text
+
+
+def test_a_request_for_a_person_gets_louder(house: House, seen: Seen) -> None:
+    text = b"# Request: A domain\n\n## Waiting since\n\n2026-11-27\n\n## Deadline\n\n2026-12-02\n"
+    house.ref("heads/main", house.commit({"vault/pending/domain.md": text}, house.ref("heads/main")))
+    said = []
+    for days in (0, 3, 6):
+        house.now = NOW + timedelta(days=days)
+        said += [one.late for one in seen.look().pending]
+    assert said == ["", "it still waits, due 2026-12-02", "it is late, due 2026-12-02"]
 
 
 def asked(seen: Seen, *lines: dict[str, object]) -> tuple[tuple[Asked, ...], str]:

@@ -33,7 +33,7 @@ def make(
     def chain() -> Chain:
         login = account(state, ops, "dispatcher")
         git = Git(folder / "fence.git", deployment.remote(login, ops).url, deployment.token(login))
-        return Chain(git, folder / "fence.json", lambda data: "", lambda step: None)
+        return Chain(git, folder / "fence.json", lambda data: "")
 
     view = ProjectView(
         project, lambda: deployment.remote(account(state, ops, "release"), project),

@@ -61,9 +61,8 @@ class Git:
         self.repo, self.url, self._token = repo, url, token
         self._known: dict[tuple[str, ...], str] = {}
         self._blobs: dict[str, bytes] = {}
-        if not (repo / "HEAD").exists():
-            repo.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.run("init", "--quiet", "--bare", str(repo), bare=False)
+        repo.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.run("init", "--quiet", "--bare", str(repo), bare=False)  # also one whose making was cut off
 
     def run(self, *args: str, data: bytes = b"", codes: Sequence[int] = (0,), net: bool = False, bare: bool = True,
             seconds: float = 60) -> bytes:  # fmt: skip

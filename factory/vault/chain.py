@@ -25,21 +25,21 @@ Also = Callable[[Ledger, Entry], str]
 
 
 class Chain:
-    """The ledger of one ops repo, as this host knows it. ``hook`` is told each step by name, for tests of crashes."""
+    """The ledger of one ops repo, as this host knows it."""
 
-    def __init__(self, git: Git, mark: Path, sign: Callable[[bytes], str], hook: Callable[[str], None]) -> None:
-        self.git, self._mark, self._sign, self._hook = git, mark, sign, hook
+    def __init__(self, git: Git, mark: Path, sign: Callable[[bytes], str]) -> None:
+        self.git, self._mark, self._sign = git, mark, sign
         self.ledger = Ledger()
 
     def sync(self, *, accept: bool = False) -> Ledger:
         """Read what is new. Raises Unclear (not to be had now), Refused ``ledger-gone`` or ``bad-entry``: the branch
         lost what this host saw on it, or holds what may not be there. ``accept``: a person said that it counts now."""
+        known = {} if accept else self._known()  # first: another process of this host may see more while we fetch
         try:
             self.git.fetch(BRANCH)
             tip = self.git.text("rev-parse", "--verify", f"refs/heads/{BRANCH}")
         except GitTrouble as error:
             raise Unclear(f"reading the ledger: {error}") from None
-        known = {} if accept else self._known()
         if tip != self.ledger.tip:
             for old in {self.ledger.tip, str(known.get("tip", ""))} - {""}:
                 if not self.git.is_ancestor(old, tip):
@@ -48,7 +48,7 @@ class Chain:
         root = known.get("root", self.ledger.root)
         if root != self.ledger.root or self.ledger.count < int(known.get("count", 0)):
             raise Refused("ledger-gone", f"the ledger begins with {self.ledger.root[:12]}, not with {str(root)[:12]}")
-        self._remember(known)
+        self._remember({} if accept else self._known())
         return self.ledger
 
     def _take(self, tip: str) -> None:
@@ -86,6 +86,7 @@ class Chain:
         """Those of the entries that are on the ledger now because of this call, all in one push. Left out is what may
         not follow on the tip it would stand on, by the ledger's own rules or for the reason that ``also`` gives. Raises
         as ``sync``; Unclear also when the server never says yes."""
+        self._remember(self._known())  # a mark that cannot be written must not fall behind by more than one push
         tries: list[tuple[str, list[Entry]]] = []
         for turn in range(TRIES):
             drafts = self._drafts(entries, also)
@@ -96,11 +97,9 @@ class Chain:
                 files = [(entry.path, entry.write()) for entry in drafts]
                 batch = json_bytes([self.ledger.root, self.ledger.tip, [sha256(data) for _, data in files]])
                 commits = self.git.append(self.ledger.tip, files, self._sign(batch))
-                self._hook("push")
                 yes = self.git.push(commits[-1], BRANCH)
             except (GitTrouble, OSError):
                 pass  # nothing is known: what stands on the branch decides
-            self._hook("pushed")
             if yes:
                 for entry, commit in zip(drafts, commits, strict=True):
                     self.ledger.apply(entry, commit)

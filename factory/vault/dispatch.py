@@ -52,7 +52,7 @@ class Dispatcher:
 
     def __init__(self, handed: Handed, me: str, mark: Path, patience: Patience | None = None) -> None:
         self._h, self.me, self._wait = handed, me, patience or Patience()
-        self.chain = Chain(handed.git, mark, handed.keys.sign, handed.hook)
+        self.chain = Chain(handed.git, mark, handed.keys.sign)
         self._look = Gather(handed, lambda: self.chain.ledger)
         self._main = ""
         """Tip of ``main`` up to which changes of the controlled set were judged."""
@@ -79,17 +79,17 @@ class Dispatcher:
         try:
             self._read()
             self._results += self._h.runner.finished()
-            self._write([entry for order, outcome in self._results for entry in self._ended(order, outcome)])
-            self._results.clear()
+            ended = [e for order, outcome in self._results for e in self._told(order.id, self._ended(order, outcome))]
+            written = {entry.run for entry in self._write(ended)}
+            self._results = [(o, outcome) for o, outcome in self._results if not o.probe and o.run not in written]
             self._write(self._facts())
             self._write(self._claims())
             for entry in self._write(self._starts(), self._budget):
                 if entry.kind == "STARTED":
-                    self._h.hook("started")
                     self._h.runner.start(self._orders[entry.run])
                     self._running[entry.id] = entry.run
             self._orders.clear()
-        except (Unclear, GitTrouble) as error:
+        except (Unclear, GitTrouble, OSError) as error:
             self.alarms["forge"] = str(error)
 
     def _read(self) -> None:
@@ -107,18 +107,30 @@ class Dispatcher:
 
     def _entry(self, kind: str, id: str, evidence: Mapping[str, Any], run: str = "", digest: str = "") -> Entry:
         state, now = self.ledger.state(id), self._h.clock().astimezone(UTC).replace(microsecond=0)
-        epoch = state.epoch + (kind in ("CLAIMED", "FENCED"))
+        epoch = len(self.ledger.trust) if kind == "TRUST" else state.epoch + (kind in ("CLAIMED", "FENCED"))
         return Entry(kind, id, run or secrets.token_hex(16), self.me, now, epoch, digest or state.digest, evidence)
+
+    def _told(self, id: str, entries: Iterable[Entry], no: str = "PARKED") -> list[Entry]:
+        """Those entries; ``no`` where they are refused; none, and an alarm, while what they need cannot be had."""
+        try:
+            return list(entries)
+        except Refused as refused:
+            return [self._entry(no, id, {"code": refused.code, "words": refused.words[:500], **self._look.place(id)})]
+        except (Unclear, GitTrouble) as error:
+            self.alarms[id] = str(error)
+            return []
 
     # ---- what has become known -------------------------------------------------------------------------------------
 
     def _facts(self) -> Iterable[Entry]:
         under_way = [state for state in self.ledger.states.values() if not state.final]
         merged, opened, main = self._look.scan(), self._opened(), self._look.tips.get(f"refs/heads/{MAIN}", "")
+        merged += self._due()
         if not (under_way or merged or opened or main != self._main):
-            return self._repeats()
-        return [*self._whole(main), *self._seen(opened), *self._judged(merged), *self._repeats(),
-                *(entry for state in under_way for entry in self._settled(state))]  # fmt: skip
+            return []
+        return [*self._whole(main), *(e for name in opened for e in self._told(name, self._seen(name))),
+                *(e for id in merged for e in self._told(id, self._judged(id), "REFUSED")),
+                *(e for state in under_way for e in self._told(state.id, self._settled(state)))]  # fmt: skip
 
     def _whole(self, main: str) -> Iterable[Entry]:
         """FREEZE where the repo is another one or its history was rewritten; TRUST for an approved change of policy."""
@@ -143,34 +155,22 @@ class Dispatcher:
             n for n in names if ID.fullmatch(n) and self.ledger.state(n).kind == "NEW" and n not in self._look.merges
         ]
 
-    def _seen(self, names: Iterable[str]) -> Iterable[Entry]:
+    def _seen(self, name: str) -> Iterable[Entry]:
         """How the forge was set when a request was opened."""
-        for name in names:
-            try:
-                settings, head = self._h.sentinel.settings(), self._look.tips[OPEN + name]
-            except Unclear as error:
-                self.alarms[name] = str(error)
-                continue
-            evidence = {"settings": settings.digest, "generation": settings.generation, "head": head}
-            yield self._entry("SEEN", name, evidence)
+        settings = self._h.sentinel.settings()
+        head = self._look.tips[OPEN + name]
+        yield self._entry(
+            "SEEN", name, {"settings": settings.digest, "generation": settings.generation, "head": head}
+        )
 
-    def _judged(self, ids: Iterable[str]) -> Iterable[Entry]:
-        """VERIFIED or REFUSED of what was merged; nothing while it cannot be told."""
-        for id in ids:
-            try:
-                _, evidence, digest = self._look.verify(id)
-                yield self._entry("VERIFIED", id, evidence, digest=digest)
-            except Refused as refused:
-                base, commit = self._look.merges[id.partition("+")[0]]
-                head = commit.parents[1] if len(commit.parents) > 1 else ""
-                evidence = {"code": refused.code, "words": refused.words[:500], "merge": commit.oid, "head": head}
-                yield self._entry("REFUSED", id, {**evidence, "base": f"refs/heads/{base}"})
-            except Unclear as error:
-                self.alarms[id] = str(error)
+    def _judged(self, id: str) -> Iterable[Entry]:
+        """That what was merged may run."""
+        _, evidence, digest = self._look.verify(id)
+        yield self._entry("VERIFIED", id, evidence, digest=digest)
 
-    def _repeats(self) -> Iterable[Entry]:
-        """The next run of a repeated action, when it is due and the one before it has ended."""
-        for state in list(self.ledger.states.values()):
+    def _due(self) -> Iterable[str]:
+        """The next run of each repeated action, when it is due and the one before it has ended."""
+        for state in self.ledger.states.values():
             base, _, turn = state.id.partition("+")
             v, number = state.verified, int(turn or 1)
             following = f"{base}+{number + 1}"
@@ -178,11 +178,12 @@ class Dispatcher:
             if not more or self.ledger.state(following).kind != "NEW":
                 continue
             if self._h.clock() >= v["not_before"] + timedelta(hours=number * v["every_hours"]):
-                yield from self._judged([following])
+                yield following
 
     def _ended(self, order: Order, outcome: Outcome) -> Iterable[Entry]:
         """What a run that ended here leaves: of a fenced one, a note and nothing else."""
-        self._running.pop(order.id, None)
+        if self._running.get(order.id) == order.run:
+            del self._running[order.id]
         state, evidence = self.ledger.state(order.id), {"words": outcome.words, "log_sha256": outcome.log_sha256}
         if order.probe:
             yield from self._probed(state, order, outcome)
@@ -206,13 +207,8 @@ class Dispatcher:
                 yield self._entry("PARKED", state.id, {"words": f"the probe cannot tell: {outcome.words}"})
 
     def _again(self, state: State) -> Iterable[Entry]:
-        """Fenced and not applied: it may run again if it would be allowed today; else a person decides."""
-        try:
-            yield self._entry("VERIFIED", state.id, self._look.verify(state.id)[1])
-        except Refused as refused:
-            yield self._entry("PARKED", state.id, {"code": refused.code, "words": refused.words[:500]})
-        except Unclear as error:
-            self.alarms[state.id] = str(error)
+        """Fenced and not applied: it may run again if it would be allowed today. Raises Refused."""
+        yield self._entry("VERIFIED", state.id, self._look.verify(state.id)[1])
 
     # ---- what is under way -----------------------------------------------------------------------------------------
 
@@ -240,43 +236,42 @@ class Dispatcher:
             yield self._entry("FENCED", state.id, {"words": "from here on no effect of the lost run is let through"})
         elif kind == "FENCED":
             yield from self._after_fence(state)
-        elif kind == "VERIFIED" and self._h.clock() >= state.verified["expires"]:
+        elif kind == "VERIFIED" and not state.started and self._h.clock() >= state.verified["expires"]:
+            self._look.now()  # raises Unclear where the clock is wrong
             yield self._entry("REVOKED", state.id, {"code": "expired", "words": "it expired before it could start"})
 
     def _after_fence(self, state: State) -> Iterable[Entry]:
         letter, patience = state.verified["class"], self._wait.probe
         patience *= 1 if state.by == self.me or self._h.runner.dead(state.by, state.run) else 10
-        young = state.started is not None and self._h.clock() - state.started < timedelta(hours=12)
-        if letter == "D" or (letter == "B" and not young):
+        young = state.started is not None and abs(self._h.clock() - state.started) < timedelta(hours=12)
+        if letter == "D" or (letter == "B" and not young) or state.epoch > 2 * TRIES:
             yield self._entry("PARKED", state.id, {"words": "nobody can tell whether it was done: a person must look"})
         elif self._seconds(state) < patience:
             return
         elif letter != "C":
             yield from self._again(state)
         else:
-            try:
-                self._h.runner.start(self._order(state, *self._look.request(state.id), probe=True))
-                self._running[state.id] = state.run
-            except Refused as refused:
-                yield self._entry("PARKED", state.id, {"code": refused.code, "words": refused.words[:500]})
+            self._h.runner.start(self._order(state, *self._look.request(state.id), probe=True))
+            self._running[state.id] = state.run
 
     # ---- what may start --------------------------------------------------------------------------------------------
 
     def _claims(self) -> Iterable[Entry]:
         free = dict.fromkeys(("low", "medium", "high"), AT_ONCE)
-        for id in self._running:
-            free[tier_of(self.ledger.state(id)).word] -= 1
+        for state in self.ledger.states.values():
+            free[tier_of(state).word] -= state.id in self._running or (state.kind == "CLAIMED" and state.by == self.me)
         taken: set[object] = set()
-        for state in [] if self.ledger.frozen else list(self.ledger.states.values()):
+        wanted = [state for state in self.ledger.states.values() if state.kind == "VERIFIED" or (
+            state.kind == "CLAIMED" and state.by != self.me and state.claims < TRIES
+            and self._lost(state, self._wait.claim))]  # fmt: skip
+        now = self._look.now() if wanted else self._h.clock()
+        for state in [] if self.ledger.frozen else wanted:
             v, tier = state.verified, tier_of(state).word
-            left = state.kind == "CLAIMED" and state.by != self.me and state.claims < TRIES
-            if not (state.kind == "VERIFIED" or (left and self._lost(state, self._wait.claim))):
-                continue
             over = self._budget(self.ledger, self._entry("STARTED", state.id, {}))
             if over:
                 self.alarms[state.id] = f"waits: {over}"
             busy = v["target"] in taken or free[tier] < 1 or self.ledger.lane_taken(state)
-            if not over and not busy and self._h.clock() >= v["not_before"]:
+            if not over and not busy and now >= v["not_before"]:
                 taken.add(v["target"])
                 free[tier] -= 1
                 yield self._entry("CLAIMED", state.id, {})
@@ -293,18 +288,19 @@ class Dispatcher:
         return ledger.over_budget(v, limits, self._h.clock())
 
     def _starts(self) -> Iterable[Entry]:
-        """STARTED for what this process claimed, after everything was looked at once more; else REVOKED."""
+        """STARTED for what this process claimed; where it may not start any more, REVOKED, or PARKED if a lost run of
+        it may have had its effect."""
         for state in [s for s in self.ledger.states.values() if s.kind == "CLAIMED" and s.by == self.me]:
-            try:
-                verified, evidence, _ = self._look.verify(state.id)
-                if any(evidence[key] != state.verified[key] for key in ("merge", "blob_sha256", "formula_digest")):
-                    raise Refused("changed", "it is not what was verified")
-                self._orders[state.run] = self._order(state, verified.action, verified.formula)
-                yield self._entry("STARTED", state.id, {"trust": evidence["trust"]}, run=state.run)
-            except Refused as refused:
-                yield self._entry("REVOKED", state.id, {"code": refused.code, "words": refused.words[:500]})
-            except Unclear as error:
-                self.alarms[state.id] = str(error)
+            clean = not state.started or state.verified["class"] == "C"
+            yield from self._told(state.id, self._start(state), "REVOKED" if clean else "PARKED")
+
+    def _start(self, state: State) -> Iterable[Entry]:
+        """Everything is looked at once more. Raises Refused, Unclear."""
+        verified, evidence, _ = self._look.verify(state.id)
+        if any(evidence[key] != state.verified[key] for key in ("merge", "blob_sha256", "formula_digest")):
+            raise Refused("changed", "it is not what was verified")
+        self._orders[state.run] = self._order(state, verified.action, verified.formula)
+        yield self._entry("STARTED", state.id, {"trust": evidence["trust"]}, run=state.run)
 
     def _order(self, state: State, action: Action, formula: VaultFormula, *, probe: bool = False) -> Order:
         """Raises Refused where the policy no longer names the formula."""

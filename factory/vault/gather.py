@@ -40,8 +40,6 @@ class Handed:
     """Bytes of a packaged formula by name."""
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     monotonic: Callable[[], float] = time.monotonic
-    hook: Callable[[str], None] = lambda step: None
-    """Told each step by name; tests crash there."""
 
 
 class Gather:
@@ -92,17 +90,30 @@ class Gather:
         """An id that GENESIS names."""
         return int(self.ledger.genesis.evidence[key]) if self.ledger.genesis else 0
 
+    def merge(self, id: str) -> tuple[str, Commit]:
+        """Branch and commit that added it. Raises Refused where no branch has it any more."""
+        found = self.merges.get(id.partition("+")[0])
+        if found is None:
+            raise Refused("not-on-branch", f"no commit of {MAIN} or {AUTO} adds it")
+        return found
+
+    def place(self, id: str) -> dict[str, str]:
+        """The same, for an entry."""
+        base, commit = self.merges.get(id.partition("+")[0], ("", Commit("", (), ())))
+        return {"merge": commit.oid, "head": commit.parents[1] if len(commit.parents) > 1 else "",
+                "base": f"refs/heads/{base}"}  # fmt: skip
+
     def request(self, id: str) -> tuple[Action, VaultFormula]:
         """The action that was merged under this id, and its formula as the policy names it now. Raises Refused."""
         name = id.partition("+")[0]
-        data = self._h.git.read([f"{self.merges[name][1].oid}:{FOLDER}{name}.toml"], MAX_BYTES)[0]
+        data = self._h.git.read([f"{self.merge(id)[1].oid}:{FOLDER}{name}.toml"], MAX_BYTES)[0]
         action = read(data or b"", f"{name}.toml")
         return action, self.formula(action.formula, in_force(self.ledger, self._h.git))
 
     def verify(self, id: str) -> tuple[Verified, dict[str, Any], str]:
         """The verdict as of now, with its evidence and digest. Raises Refused, Unclear."""
         name, _, turn = id.partition("+")
-        base, commit = self.merges[name]
+        base, commit = self.merge(id)
         git, authority = self._h.git, in_force(self.ledger, self._h.git)
         policy, tip = authority.policy, self.tips.get(f"refs/heads/{base}", "")
         first, head = (*commit.parents, "", "")[:2]

@@ -126,7 +126,8 @@ class Ledger:
         if (entry.kind == "GENESIS") != (self.genesis is None):
             return "the ledger begins with one GENESIS"
         if entry.id == ALL:
-            return "" if entry.kind != "UNFREEZE" or self.frozen else "it is not frozen"
+            good = {"FREEZE": not self.frozen, "UNFREEZE": bool(self.frozen), "TRUST": entry.epoch == len(self.trust)}
+            return "" if good.get(entry.kind, True) else f"{entry.kind} {entry.epoch} does not follow"
         state = self.state(entry.id)
         if self.frozen and entry.kind in COLD:
             return f"the vault is frozen: {self.frozen}"

@@ -160,7 +160,7 @@ class House:
 
     def chain(self, name: str) -> Chain:
         git = Git(self.root / name / "repo.git", str(self.remote))
-        return Chain(git, self.root / name / "ledger.json", lambda data: "", lambda step: None)
+        return Chain(git, self.root / name / "ledger.json", lambda data: "")
 
     # ---- asking and approving --------------------------------------------------------------------------------------
 
@@ -228,13 +228,14 @@ class House:
 
     # ---- dispatchers -----------------------------------------------------------------------------------------------
 
-    def dispatcher(self, name: str = "d1", runner: Runner | None = None, patience: Patience | None = None,
-                   hook: Callable[[str], None] = lambda step: None) -> tuple[Dispatcher, Runner]:  # fmt: skip
+    def dispatcher(
+        self, name: str = "d1", runner: Runner | None = None, patience: Patience | None = None
+    ) -> tuple[Dispatcher, Runner]:
         runner = runner or Runner()
         runner.me = f"host/{name}"
         handed = Handed(
             Git(self.root / name / "repo.git", str(self.remote)), _Forge(self), _Sentinel(self), runner, _Keys(self),
-            formula_bytes, clock=lambda: self.now + self.skew, monotonic=lambda: self.clockwork, hook=hook,
+            formula_bytes, clock=lambda: self.now + self.skew, monotonic=lambda: self.clockwork,
         )  # fmt: skip
         return Dispatcher(handed, runner.me, self.root / name / "ledger.json", patience), runner
 

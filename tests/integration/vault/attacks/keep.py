@@ -176,7 +176,7 @@ class Keep:
         git = Git(
             self.root / name / "repo.git", f"{self.site.url}/{self.ops}.git", self.site.tokens[self.site.login(who)]
         )
-        return Chain(git, self.root / name / "ledger.json", lambda data: "", lambda step: None)
+        return Chain(git, self.root / name / "ledger.json", lambda data: "")
 
     # ---- git, as anybody -------------------------------------------------------------------------------------------
 

@@ -27,6 +27,9 @@ from factory.vault.run.runner import Runner
 from factory.vault.run.tools import ReleaseForge, Tools
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
+CANARY = b"c4n4ry/k3y+VALUE~z9Qe=="
+PROXY = "http://127.0.0.1:8791"
+"""The broker, as a run sees it."""
 HOST, INSTANCE = "here", "here/0123456789abcdef"
 STEP = """schema = 1
 name = "step"
@@ -60,6 +63,14 @@ def formula(
         words = ", ".join("'''\n" + word + "'''" for word in argv)
         text += f'[[steps]]\nid = "s{number}"\nkind = "shell"\nargv = [{words}]\n'
     return read(text.encode())
+
+
+def asking(url: str, body: str = "None") -> str:
+    """Python that asks for an address through the broker; the answer is ``got``."""
+    return (
+        f"import urllib.request as u\nweb = u.build_opener(u.ProxyHandler({{'http': '{PROXY}'}}))\n"
+        f"got = web.open('{url}', data={body}, timeout=10).read()\n"
+    )
 
 
 def shipped(name: str) -> VaultFormula:

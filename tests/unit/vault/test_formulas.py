@@ -287,7 +287,8 @@ def test_words_of_a_wrong_value_say_what_would_be_right() -> None:
     assert said == {
         "flag": "must be true or false", "int": "must be a whole number from 0 to 7",
         "texts": "must be a list of at most 7 texts",
-        "text": "must be text, not empty, not beginning with a dash", "enum": "must be one of docs, home", "name": "must be text, not empty, not beginning with a dash",
+        "text": "must be text, not empty, not beginning with a dash", "enum": "must be one of docs, home",
+        "name": "must be text, not empty, not beginning with a dash",
         "commit": "is no commit of at most 7 characters",
     }  # fmt: skip
 

@@ -23,7 +23,7 @@ from factory.vault.canonical import Refused
 from factory.vault.ledger import Ledger, State
 from factory.vault.people.facts import Facts, facts_of
 from factory.vault.people.reading import BRANCH as LEDGER
-from factory.vault.people.reading import LedgerReader, action_at, in_force, known, last_on
+from factory.vault.people.reading import LedgerReader, in_force, known, last_on, merged_action
 from factory.vault.people.request import BRANCH, Known, branch_of, path_of
 from factory.vault.people.rules import Rules, rules_at
 from factory.vault.policy import Policy, Ruling, ruling
@@ -94,7 +94,7 @@ class Vault:
 
     def merged(self, state: State) -> Action | None:
         """The file of an action that was merged."""
-        return action_at(self.copy, str(state.verified.get("merge") or state.evidence.get("merge") or ""), state.id)
+        return merged_action(self.copy, state)
 
     def facts(self, action: Action, pull: Pull | None = None) -> Facts | None:
         """The screen of facts under the rules in force; None where they do not know the formula, or there are none."""

@@ -1,13 +1,14 @@
-"""``factory vault fire``: what an operator does at the dispatcher's host."""
+"""``factory vault fire|simulate``: what an operator does at the dispatcher's host."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from factory.cli.here import deployment
-from factory.cli.output import emit, json_option, project_option
+from factory.cli.output import emit, json_option, project_option, say
 
 
 @click.command()
@@ -30,3 +31,21 @@ def fire(id: str, project: str | None, as_json: bool) -> None:
     emit("vault-fire", facts, as_json=as_json, text=text)
     if not facts["woken"]:
         raise click.exceptions.Exit(1)
+
+
+@click.command()
+@click.option("--policy", required=True, type=click.Path(path_type=Path), help="The other policy file.")
+@click.option("--since", default="90d", help="How far back: 90d, 36h, 2w.")
+@project_option
+@json_option
+def simulate(policy: Path, since: str, project: str | None, as_json: bool) -> None:
+    """What would have gone another way under another policy: tiers, approvers, refusals, waiting.
+
+    The same table is a comment on each pull request that changes vault/policy.toml.
+    """
+    from factory.app.vault_simulating import simulated
+
+    facts = simulated(deployment(), policy, since, project=project)
+    for problem in facts["problems"]:
+        say(f"note: {problem}")
+    emit("vault-simulation", facts, as_json=as_json, text=lambda f: str(f["text"]))

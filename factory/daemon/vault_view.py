@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from factory.config.model import FactoryConfig
@@ -17,7 +17,7 @@ from factory.git import objects
 from factory.ops import pending
 from factory.ops.vault_result import FIRED, REJECTED
 from factory.plan.model import PullFacts
-from factory.plan.vault import BRANCH, ActionFact, Asked, PendingFact, RequestFact, VaultFacts
+from factory.plan.vault import BRANCH, ActionFact, Asked, Comparison, PendingFact, RequestFact, VaultFacts
 from factory.runs.spec import SessionResult, SessionSpec
 from factory.vault.action import Action
 from factory.vault.action import check as check_bytes
@@ -25,10 +25,12 @@ from factory.vault.canonical import Refused
 from factory.vault.ledger import Ledger, State
 from factory.vault.people.facts import approval, facts_of, headline
 from factory.vault.people.reading import BRANCH as LEDGER
-from factory.vault.people.reading import LedgerReader, action_at, in_force, known
+from factory.vault.people.reading import LedgerReader, action_at, in_force, known, merged_action
 from factory.vault.people.request import Unfit, Wish, draft, path_of
 from factory.vault.people.rules import Rules, rules_at
+from factory.vault.people.simulate import DAYS, markdown, simulate
 from factory.vault.people.telling import comment, result_of, stands, words_of
+from factory.vault.policy import PATH as POLICY
 from factory.vault.policy import Policy, check, ruling
 from factory.vault.run import human
 
@@ -49,6 +51,7 @@ class VaultView:
     _rules: Rules = field(default_factory=lambda: Rules(None))
     _bases: dict[str, Policy | None] = field(default_factory=dict)
     _files: tuple[str, frozenset[str], tuple[tuple[str, pending.Pending], ...]] = ("", frozenset(), ())
+    _compared: dict[tuple[str, str], str] = field(default_factory=dict)
     _waiting: Mapping[str, int] = field(default_factory=dict)
     _mirror: Path = field(default_factory=Path)
     _now: datetime = NEVER
@@ -86,7 +89,8 @@ class VaultView:
         waiting = tuple(pending_fact(id, there, now) for id, there in self._files[2])
         return VaultFacts(
             requests=requests, actions=tuple(self._actions(ledger, heads)), pending=waiting,
-            told=frozenset(ids & self._files[1]), frozen=frozen, problems=tuple(problems),
+            told=frozenset(ids & self._files[1]),
+            comparisons=tuple(self._comparisons(ledger, pulls, config)), frozen=frozen, problems=tuple(problems),
         )  # fmt: skip
 
     # ---- requests --------------------------------------------------------------------------------------------------
@@ -126,6 +130,28 @@ class VaultView:
             rejecters=policy.admins | policy.approvers, expires=action.expires, headline=headline(shown),
             who=approval(shown), frees=action.unblocks, requester=action.requester,
         )  # fmt: skip
+
+    def _comparisons(self, ledger: Ledger, pulls: Sequence[PullFacts], config: FactoryConfig) -> Iterable[Comparison]:
+        """What each proposed policy would have changed; of one that cannot be read, nothing."""
+        ours = config.account("factory").lower()
+        for facts in pulls:
+            pull = facts.pull
+            proposes = any(file.path == POLICY for file in facts.files) and pull.author.login.lower() == ours
+            if pull.state is not ItemState.OPEN or not proposes or not objects.exists(self._mirror, pull.head_sha):
+                continue
+            key = (pull.head_sha, ledger.tip)
+            if key not in self._compared:
+                self._compared = {key: self._compare(ledger, pull.head_sha)}
+            text = self._compared[key]
+            if text:
+                yield Comparison(pull.number, pull.head_sha, text)
+
+    def _compare(self, ledger: Ledger, head: str) -> str:
+        rules = rules_at(self._mirror, head, self.bots)
+        if rules.policy is None:
+            return ""
+        since = self._now - timedelta(days=DAYS)
+        return markdown(simulate(ledger, rules, since, lambda state: merged_action(self._mirror, state)), head)
 
     def _base(self, ledger: Ledger, facts: PullFacts) -> Policy | None:
         key = facts.pull.merge_base

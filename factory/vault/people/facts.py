@@ -6,6 +6,7 @@ can act here: values stand in code spans, hidden characters are shown by their n
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -221,7 +222,12 @@ def _cell(label: str, number: int, line: str) -> str:
     if label == "Frees" and REF.fullmatch(line):
         return line
     code = label in _CODE or (label == "Runs" and number) or (label == "Last time" and number)
-    return quoted(exposed(line), 400) if code else escaped(exposed(line), 400)
+    return quoted(exposed(line), 400) if code else prose(exposed(line), 400)
+
+
+def prose(words: str, limit: int) -> str:
+    """Words of the factory, the formula and the policy in Markdown: escaped, but ``release@1`` stays what it is."""
+    return re.sub(r"(?<=[a-z0-9])＠(?=[0-9])", "@", escaped(words, limit))
 
 
 def as_json(facts: Facts) -> dict[str, object]:

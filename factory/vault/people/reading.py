@@ -93,6 +93,11 @@ def last_of(state: State, mirror: Path) -> Last:
     )  # fmt: skip
 
 
+def merged_action(mirror: Path, state: State) -> Action | None:
+    """The file of an action that was merged, whether it was then verified or refused."""
+    return action_at(mirror, str(state.verified.get("merge") or state.evidence.get("merge") or ""), state.id)
+
+
 def action_at(mirror: Path, commit: str, id: str) -> Action | None:
     """The action file of a merge; None where it cannot be read."""
     name = f"{id.partition('+')[0]}.toml"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from factory.ops.markdown import escaped, quoted
 from factory.ops.vault_result import VaultResult
 from factory.vault.ledger import State
+from factory.vault.people.facts import prose
 from factory.vault.people.words import STATES, meaning
 
 _FACTS = ("formula", "tier", "target", "requester", "merge", "policy_version")
@@ -53,7 +54,7 @@ def comment(state: State) -> str:
     if code := str(state.evidence.get("code", "")):
         told = meaning(code)
         lines += [
-            "", f"Why: {escaped(told.words, 300)} (`{escaped(code, 40)}`). Nothing was done.", "",
+            "", f"Why: {prose(told.words, 300)} (`{escaped(code, 40)}`). Nothing was done.", "",
             f"- who asked can: {told.asker}", f"- who approves can: {told.approver}",
         ]  # fmt: skip
     lines += ["", *(f"- {escaped(key, 60)}: {quoted(value, 300)}" for key, value in results_of(state).items())]

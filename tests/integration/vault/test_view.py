@@ -188,6 +188,20 @@ def test_a_broken_ledger_is_told_and_stops_nobody(house: House, seen: Seen) -> N
     assert seen.look().frozen.startswith("the ledger cannot be read: ")
 
 
+def test_a_proposed_policy_is_compared_with_what_was_done(house: House, seen: Seen) -> None:
+    end(house, seen, Outcome("done", "did it"))
+    head = house.commit({"vault/policy.toml": policy_bytes(2, {"alpha": "low"})}, house.ref("heads/main"))
+    house.ref("heads/edit/policy", head)
+    files = [b.file("vault/policy.toml")]
+    seen.pulls[90] = b.pull(90, by="factory-bot", head_ref="edit/policy", head_repo=b.OPS, head_sha=head, files=files)
+    (told,) = seen.look().comparisons
+    assert (told.pull, told.head) == (90, head)
+    assert "| refused | medium | refused: formula: the policy does not name beta@1 |" in told.text
+    broken = house.commit({"vault/policy.toml": b"v = 1\n"}, house.ref("heads/main"))
+    seen.pulls[90] = b.pull(90, by="factory-bot", head_ref="edit/policy", head_repo=b.OPS, head_sha=broken, files=files)
+    assert seen.look().comparisons == ()
+
+
 def test_things_for_a_person_are_listed_until_they_are_done(house: House, seen: Seen) -> None:
     waiting = b"# Request: A domain\n\n## Unblocks\n\nfounder/tally#3\n\n## Waiting since\n\n2026-11-27\n"
     done = b"# Request: A card\n\n## Done\n\n2026-11-27 by founder\n"

@@ -160,12 +160,15 @@ class Git:
                 found.append(Commit(oid, tuple(parents), ()))
         return found
 
-    def is_ancestor(self, old: str, new: str) -> bool:
-        return self.pure("rev-list", "--count", "--max-count=1", old, f"^{new}", codes=(0, 128)) == "0"
+    def is_ancestor(self, *commits: str) -> bool:
+        """Whether the last one holds all before it."""
+        *old, new = commits
+        return self.pure("rev-list", "--count", "--max-count=1", *old, f"^{new}", codes=(0, 128)) == "0"
 
     def merged_tree(self, ours: str, theirs: str) -> str:
         """The tree that merging gives; empty where they conflict or have nothing in common."""
-        return self.pure("merge-tree", "--write-tree", ours, theirs, codes=(0, 1, 128)).split("\n")[0]
+        said = self.pure("merge-tree", "--write-tree", ours, theirs, codes=(0, 1, 128))
+        return "" if "\n" in said else said
 
     def append(self, parent: str, files: Sequence[tuple[str, bytes]], note: str) -> list[str]:
         """A row of commits on ``parent`` (empty: none), each adding a file; ``note`` is in the last one. Their ids."""

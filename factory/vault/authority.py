@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from factory.git.hardened import Commit, Git
 from factory.vault.approval import Bench, judge
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 CONTROLLED = ("factory.toml", "vault/policy.toml", "vault/secrets", "formulas", "agents", "generators")
-_FOR_ADMINS = (b"vault/policy.toml", b"vault/secrets/", b"factory.toml")
+_FOR_ADMINS = (b"vault/policy.toml", b"vault/secrets", b"factory.toml")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def changes(ledger: Ledger, git: Git, tip: str) -> list[Commit]:
     return git.history(tip, str(ledger.trust[-1].evidence["commit"]), *CONTROLLED)
 
 
-def trust(commit: Commit, pulls: Sequence[PullFact], ledger: Ledger, git: Git, repo: int) -> dict[str, object]:
+def trust(commit: Commit, pulls: Sequence[PullFact], ledger: Ledger, git: Git, repo: int) -> dict[str, Any]:
     """Evidence of a TRUST for this commit. Raises Refused with why the version before it stays in force."""
     now = in_force(ledger, git)
     if len(commit.parents) != 2 or git.merged_tree(*commit.parents) != git.pure("rev-parse", f"{commit.oid}^{{tree}}"):

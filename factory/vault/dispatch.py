@@ -140,7 +140,7 @@ class Dispatcher:
         pinned = [genesis.evidence[key] for key in ("forge", "repo", "owner", "name")]
         if pinned != [repo.forge, repo.id, repo.owner, repo.name]:
             words = f"the ops repo is now {repo.owner}/{repo.name}, id {repo.id}, on {repo.forge}; it was {pinned}"
-        elif not self._h.git.is_ancestor(str(self.ledger.trust[-1].evidence["commit"]), main or "HEAD"):
+        elif self._look.rewritten():
             words = f"the history of {MAIN} was rewritten"
         else:
             found = self._look.trusted(main)
@@ -158,10 +158,10 @@ class Dispatcher:
     def _seen(self, name: str) -> Iterable[Entry]:
         """How the forge was set when a request was opened."""
         settings = self._h.sentinel.settings()
-        head = self._look.tips[OPEN + name]
-        yield self._entry(
-            "SEEN", name, {"settings": settings.digest, "generation": settings.generation, "head": head}
-        )
+        yield self._entry("SEEN", name, {
+            "settings": settings.digest, "generation": settings.generation, "head": self._look.tips[OPEN + name],
+            "since": settings.since.replace(microsecond=0),
+        })  # fmt: skip
 
     def _judged(self, id: str) -> Iterable[Entry]:
         """That what was merged may run."""

@@ -61,9 +61,12 @@ class Gather:
         """Ids of action files that were added and of which the ledger says nothing yet; edits of old ones are told."""
         for base in (MAIN, AUTO):
             tip = self.tips.get(f"refs/heads/{base}", "")
-            if not tip or tip == self._scanned[base]:
+            since = self._scanned[base]
+            if not tip or tip == since:
                 continue
-            for commit in self._h.git.history(tip, self._scanned[base], FOLDER.rstrip("/")):
+            if since and not self._h.git.is_ancestor(since, tip):  # git would leave merges out, and ours are gone
+                self.merges, since = {n: m for n, m in self.merges.items() if m[0] != base}, ""
+            for commit in self._h.git.history(tip, since, FOLDER.rstrip("/")):
                 for change in commit.changes:
                     if not change.path.startswith(FOLDER.encode()) or change.path == FOLDER.encode() + b".gitkeep":
                         continue
@@ -77,14 +80,24 @@ class Gather:
             self._scanned[base] = tip
         return [name for name in self.merges if self.ledger.state(name).kind in ("NEW", "SEEN")]
 
-    def trusted(self, main: str) -> list[dict[str, object]]:
+    def trusted(self, main: str) -> list[dict[str, Any]]:
         for commit in changes(self.ledger, self._h.git, main):
             try:
                 pulls = self._pulls(commit.parents[1]) if len(commit.parents) == 2 else ()
-                return [trust(commit, pulls, self.ledger, self._h.git, self.pinned("repo"))]
+                found = trust(commit, pulls, self.ledger, self._h.git, self.pinned("repo"))
+                if gone := set(found["approvers"]) - self._h.forge.humans(frozenset(found["approvers"])):
+                    raise Refused("approver-gone", f"account {min(gone)} is not active or has lost its rights")
+                return [found]
             except Refused as refused:
                 self.alarms[commit.oid[:12]] = f"its change of the controlled set does not count: {refused.words}"
         return []
+
+    def rewritten(self) -> bool:
+        """Whether ``main`` does not hold any more what the ledger saw merged into it."""
+        ref, judged = f"refs/heads/{MAIN}", [s for s in self.ledger.states.values() if s.judged > self.ledger.thawed]
+        known = sorted((s.judged, e["merge"]) for s in judged if (e := s.verified or s.evidence).get("base") == ref)
+        oids = [str(self.ledger.trust[-1].evidence["commit"]), *(oid for _, oid in known[-20:])]
+        return not self._h.git.is_ancestor(*oids, self.tips.get(ref, "") or "HEAD")
 
     def pinned(self, key: str) -> int:
         """An id that GENESIS names."""

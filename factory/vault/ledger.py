@@ -92,6 +92,8 @@ class State:
     seq: int = -1
     digest: str = ""
     claims: int = 0
+    judged: int = -1
+    """Number of the entry that first said VERIFIED or REFUSED."""
     started: datetime | None = None
     """When it first started."""
     verified: Mapping[str, Any] = field(default_factory=dict)
@@ -109,7 +111,7 @@ class Ledger:
     """The fold of all entries up to ``tip``; ``root`` is the first commit."""
 
     def __init__(self) -> None:
-        self.root, self.tip, self.count, self.frozen = "", "", 0, ""
+        self.root, self.tip, self.count, self.frozen, self.thawed = "", "", 0, "", -1
         self._prev = ""  # entries pushed together name the same tip
         self.states: dict[str, State] = {}
         self.genesis: Entry | None = None
@@ -156,6 +158,7 @@ class Ledger:
             self.trust.append(entry)
         elif entry.kind in ("FREEZE", "UNFREEZE"):
             self.frozen = str(entry.evidence.get("words") or "by hand") if entry.kind == "FREEZE" else ""
+            self.thawed = self.thawed if self.frozen else entry.seq
         elif entry.kind == "RESTORED":
             self.restored = entry.at
         elif entry.kind != "LATE":
@@ -163,6 +166,7 @@ class Ledger:
             self.states[entry.id] = replace(
                 old, kind=entry.kind, epoch=entry.epoch, run=entry.run, by=entry.by, at=entry.at, seq=entry.seq,
                 digest=old.digest or entry.digest, evidence=entry.evidence,
+                judged=entry.seq if old.judged < 0 and entry.kind in ("VERIFIED", "REFUSED") else old.judged,
                 claims=0 if entry.kind == "VERIFIED" else old.claims + (entry.kind == "CLAIMED"),
                 started=old.started or (entry.at if entry.kind == "STARTED" else None),
                 verified=old.verified or (entry.evidence if entry.kind == "VERIFIED" else {}),

@@ -94,8 +94,11 @@ def decide(case: Case) -> Verified:
         raise Refused("expired", f"it expired at {stamp(action.expires)}")
     if case.settings.wrong:
         raise Refused("settings-wrong", f"the forge is not set as it must be: {case.settings.wrong}")
-    same = case.seen.get("generation") == case.settings.generation and case.seen.get("settings") == case.settings.digest
-    if not same and not (not case.seen and case.settings.since <= pull.opened):
+    now: dict[str, Any] = {"generation": case.settings.generation, "settings": case.settings.digest,
+                           "since": case.settings.since}  # fmt: skip
+    seen = case.seen or now
+    same = all(seen.get(key) == now[key] for key in ("generation", "settings"))
+    if not same or seen.get("since", case.now) > pull.opened:
         what = case.settings.changed or "branch rules, people or settings"
         raise Refused("settings-changed", f"the ops repo is not set as it was when this was opened: {what[:300]}")
     return Verified(action, formula, decision, pull, approvers)
@@ -126,15 +129,16 @@ def content(case: Case) -> Action:
 
 def _pull(case: Case) -> PullFact:
     """The one pull request whose recorded head was merged; a number in a text is never followed."""
-    mine = [pull for pull in case.pulls if pull.head_sha == case.merge.parents[1] and pull.base == case.base]
+    there = [pull for pull in case.pulls if pull.head_sha == case.merge.parents[1] and pull.base == case.base]
+    own = [pull for pull in there if pull.head_repo == case.repo and pull.flow == 0]
+    if there and not own:
+        raise Refused("foreign-head", "it comes from a fork, or was pushed for review without a branch")
+    mine = [pull for pull in own if pull.poster == case.vault_bot]  # whoever proposes the same head is in nobody's way
+    if own and not mine:
+        raise Refused("foreign-poster", f"account {own[0].poster} posted it, not the vault's")
     if len(mine) != 1:
         raise Refused("no-pull-request", f"{len(mine)} pull requests into {case.base} have the merged head, not one")
-    pull = mine[0]
-    if pull.head_repo != case.repo or pull.flow != 0:
-        raise Refused("foreign-head", "it comes from a fork, or was pushed for review without a branch")
-    if pull.poster != case.vault_bot:
-        raise Refused("foreign-poster", f"account {pull.poster} posted it, not the vault's")
-    return pull
+    return mine[0]
 
 
 def _approved(case: Case, pull: PullFact, tier: Tier, need: int) -> tuple[int, ...]:

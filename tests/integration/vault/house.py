@@ -226,6 +226,17 @@ class House:
         self.merge(pull)
         return action
 
+    def adopt(self, policy: bytes, user: int = ADMIN) -> None:
+        """A change of the policy that was approved and merged, before any dispatcher looks."""
+        action = self.action()
+        head = self.commit({"vault/policy.toml": policy}, self.ref("heads/main"))
+        pull = self.open(action)
+        self.git.run("update-ref", "-d", f"refs/heads/vault/{action.id}")
+        self.ref(f"pull/{pull.number}/head", head)
+        self.pulls_[pull.number] = replace(pull, head_sha=head, poster=FACTORY_BOT)
+        self.merge(self.review(self.pulls_[pull.number], user))
+        self.dispatcher("adopter")[0].turn()
+
     # ---- dispatchers -----------------------------------------------------------------------------------------------
 
     def dispatcher(

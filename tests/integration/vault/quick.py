@@ -58,10 +58,10 @@ class QuickGit(Git):
         if args[0] == "rev-parse":
             return str(self._commit(args[1].removesuffix("^{tree}")).tree_id).encode()
         if args[:3] == ("rev-list", "--count", "--max-count=1"):
-            old, new = args[3], args[4][1:]
-            if old not in self.store.repo or new not in self.store.repo:
+            olds, new = args[3:-1], args[-1][1:]
+            if any(oid not in self.store.repo for oid in (*olds, new)):
                 return b""
-            return b"0" if old == new or self._above(new, old) else b"1"
+            return b"0" if all(old == new or self._above(new, old) for old in olds) else b"1"
         if args[:2] == ("rev-list", "--first-parent"):
             since = args[3][1:] if len(args) > 3 else ""
             return "\n".join(str(commit.id) for commit in self._line(args[2], since)).encode()

@@ -11,7 +11,7 @@ import pytest
 from factory.vault.canonical import Refused
 from factory.vault.dispatch import Patience
 from factory.vault.ports import Outcome
-from tests.integration.vault.house import ADMIN, APPROVER, House, Runner, policy_bytes
+from tests.integration.vault.house import APPROVER, House, Runner, policy_bytes
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_withdrawn_approval_stops_it_before_the_start(house: House) -> None:
 
 def test_a_repeated_action_runs_as_often_as_it_says_and_when(house: House) -> None:
     base = policy_bytes(2, rule="max_runs = 3\n")
-    _adopt(house, base)
+    house.adopt(base)
     action = house.ask("beta", runs=3, every_hours=2, expires=house.now + timedelta(hours=30))
     dispatcher, runner = house.dispatcher()
     for _ in range(12):
@@ -133,21 +133,8 @@ def test_a_repeated_action_runs_as_often_as_it_says_and_when(house: House) -> No
     assert len(set(runner.effects)) == 3
 
 
-def _adopt(house: House, policy: bytes, user: int = ADMIN) -> None:
-    """A change of the policy that was approved and merged, before any dispatcher looks."""
-    action = house.action()
-    head = house.commit({"vault/policy.toml": policy}, house.ref("heads/main"))
-    pull = house.open(action)
-    house.git.run("update-ref", "-d", f"refs/heads/vault/{action.id}")
-    house.ref(f"pull/{pull.number}/head", head)
-    house.pulls_[pull.number] = replace(pull, head_sha=head, poster=12)
-    house.merge(house.review(house.pulls_[pull.number], user))
-    dispatcher, _ = house.dispatcher("adopter")
-    dispatcher.turn()
-
-
 def test_a_policy_counts_when_an_admin_of_the_one_before_approved_it(house: House) -> None:
-    _adopt(house, policy_bytes(2, {"beta": "high"}), APPROVER)
+    house.adopt(policy_bytes(2, {"beta": "high"}), APPROVER)
     dispatcher, _ = house.dispatcher()
     dispatcher.turn()
     assert len(dispatcher.ledger.trust) == 1

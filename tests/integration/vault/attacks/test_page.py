@@ -8,7 +8,7 @@ from factory.vault.people.words import MEANINGS
 from tests.integration.vault.attacks.register import ROOT, RUNS, Row
 from tests.integration.vault.attacks.table import PAGE, page, rows
 
-WORDS = ("nothing is done",)
+WORDS = ("nothing is done", "frozen", "waits")
 """What the vault does where there is nothing to refuse."""
 
 

@@ -29,7 +29,11 @@ def status(deployment: Deployment) -> dict[str, Any]:
     services = [{"name": service.name, "pid": service.pid} for service in running(deployment)]
     up = any(service["name"] == "daemon" and service["pid"] is not None for service in services)
     beat = _beat(deployment)
-    projects = [_project(deployment, project, ops) for project, ops in deployment.projects()]
+    problems = beat.get("problems", {})
+    projects = [
+        {**_project(deployment, project, ops), "problems": problems.get(str(project), [])}
+        for project, ops in deployment.projects()
+    ]
     return {
         "home": str(host.home),
         "host": host.host,

@@ -8,6 +8,9 @@ import click
 
 from factory.cli import here
 from factory.cli.output import emit, json_option, moment, money
+from factory.errors import Problem
+
+PROBLEMS_SHOWN = 5
 
 
 @click.command()
@@ -46,6 +49,7 @@ def _project(project: Any) -> list[str]:
     lines = [f"{project['project']}   mode {project['mode'] or 'not known yet'}   {project['dashboard']}"]
     if project["trouble"]:
         return [*lines, f"  {project['trouble']}"]
+    lines += _problems(project["problems"])
     if project["same_plan"] is False:
         lines.append("  the daemon decides with another version of the factory: `factory down`, `factory up --detach`")
     lines += [
@@ -65,6 +69,13 @@ def _project(project: Any) -> list[str]:
     lines += [f"  agent    {a['name']} cannot start: {a['trouble']}" for a in project["agents"] if a["trouble"]]
     lines.append(f"  as of    tick {project['tick']}, {moment(project['as_of'])}")
     return lines
+
+
+def _problems(problems: Any) -> list[str]:
+    if not problems:
+        return []
+    shown = [f"  problem  {Problem(p['path'], p['line'], p['message'])}" for p in problems[:PROBLEMS_SHOWN]]
+    return [*shown, "           all of them, and what would be right: factory check"]
 
 
 def _ticks(recent: Any) -> str:

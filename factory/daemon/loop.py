@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from factory.daemon.meter import Cost, Meter
 from factory.daemon.tick import Ticker, TickReport
 from factory.daemon.wake import Wake
-from factory.errors import FactoryError
+from factory.errors import FactoryError, Problem
 from factory.plan.schedule import next_look
 from factory.runs.model import RunRecord
 
@@ -32,6 +32,8 @@ class Beat:
     recent: tuple[Cost, ...] = ()
     """The last ten ticks, oldest first."""
     running: int = 0
+    problems: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
+    """Project -> what is wrong with its rules; the last good version is in force meanwhile."""
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -41,6 +43,7 @@ class Beat:
             "trouble": self.trouble,
             "running": self.running,
             "recent_ticks": [cost.as_dict() for cost in self.recent],
+            "problems": {name: [asdict(problem) for problem in found] for name, found in self.problems.items()},
         }
 
 
@@ -157,7 +160,8 @@ class Loop:
     def _beat(self, now: datetime | None) -> None:
         running = sum(1 for run in self.runs() if not run.state.is_terminal)
         assert self._started is not None
-        beat = Beat(self._started, self.meter.ticks, now, self.trouble, tuple(self.meter.last()), running)
+        problems = {str(t.observer.place.project): t.problems for t in self.tickers if t.problems}
+        beat = Beat(self._started, self.meter.ticks, now, self.trouble, tuple(self.meter.last()), running, problems)
         self.last_beat = beat
         unwritten = ""
         try:

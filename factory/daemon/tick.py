@@ -90,6 +90,11 @@ class Ticker:
             if outcome.ending is not Ending.DONE:
                 self.said(f"{_about(outcome.effect)}: {outcome.ending.value}: {outcome.reason}")
 
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What is wrong with the files of the ops repo, as of the last tick."""
+        return self._told
+
     def _tell_problems(self) -> None:
         view = self.observer.rules.view
         problems = (*(view.problems if view is not None else ()), *self.observer.journal.problems)

@@ -77,8 +77,11 @@ def _try(sandbox: Bubblewrap) -> None:
         if writer >= 0:
             os.close(writer)
     if code != 0:
+        # bubblewrap's own words say why; that it could not, which the starter adds, is said already.
+        lines = [line for line in said.splitlines() if not line.startswith("factory sandbox: bubblewrap could not")]
         raise SandboxUnavailable(
-            f"starting a sandbox: {said or 'it did not end within 20 s'}", hint=hint(said, is_root=os.geteuid() == 0)
+            f"starting a sandbox: {'; '.join(lines) or said or 'it did not end within 20 s'}",
+            hint=hint(said, is_root=os.geteuid() == 0),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
@@ -75,11 +76,28 @@ def failed(installed: Installed, tmp_path: Path, change: Callable[[Turns], Turns
     return ran
 
 
+def without_bubblewrap(installed: Installed, folder: Path) -> Installed:
+    """The command where no bwrap is found: its place is covered by a device that nobody can run."""
+    program = folder / "factory"
+    bwrap = shutil.which("bwrap")
+    covered = f"exec bwrap --dev-bind / / --dev-bind /dev/null {bwrap} --die-with-parent {installed.program}"
+    program.write_text(f'#!/bin/sh\n{covered} "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    return replace(installed, program=program)
+
+
 class TestScript:
     pytestmark = needs_demo
 
     def test_no_bug_no_demo(self, installed: Installed, tmp_path: Path) -> None:
-        ran = failed(installed, tmp_path, lambda turns: always_content(without_the_bug(turns)))
+        """On a machine without bubblewrap: the whole loop runs there as well, and one line says how."""
+        bare_machine = without_bubblewrap(installed, tmp_path)
+        ran = failed(bare_machine, tmp_path, lambda turns: always_content(without_the_bug(turns)))
+        bare = [line for line in ran.err.splitlines() if "sandbox" in line]
+        assert bare == [
+            "no sandbox here (choosing the sandbox: bubblewrap (bwrap) is not in /usr/bin:/usr/local/bin:/bin): "
+            "the scripted sessions run unconfined"
+        ]
         assert "the demo did not do what it promises" in ran.err
         assert "no head was ever red: the bug that the tests should catch was not there" in ran.err
         assert "no review asked for changes and got them" in ran.err

@@ -19,6 +19,7 @@ class Ticker:
     def __init__(self, name: str, *plays: Exception | bool, poll: float = 30.0, due: datetime | None = None) -> None:
         self.plays = list(plays)
         self.ticks = 0
+        self.problems = ()
         config = b.config(poll_seconds=poll)
         self.observer = SimpleNamespace(
             place=SimpleNamespace(project=name),

@@ -133,6 +133,12 @@ def end(installed: Installed, home: Path) -> None:
             continue
 
 
+def share() -> float:
+    """How many want each core now, at least one: a promise is for two cores of its own, and what else this machine
+    does meanwhile is not the demo's fault."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def free_port() -> int:
     """A port nobody listens on right now."""
     with socket.socket() as probe:

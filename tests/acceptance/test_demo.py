@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.conftest import Installed, Ran, end
+from tests.acceptance.conftest import Installed, Ran, end, share
 from tests.acceptance.looking import Looker, git, wait_for
 
 pytestmark = pytest.mark.needs_bwrap
@@ -38,7 +37,7 @@ def demo(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> Iter
     folder = tmp_path_factory.mktemp("demo")
     home = folder / "home"
     try:
-        ran = installed.run("demo", "--json", "--keep", "--home", home, home=folder / "unused", timeout=200)
+        ran = installed.run("demo", "--json", "--keep", "--home", home, home=folder / "unused", timeout=300)
         told = ran.facts()
         look = Looker(
             told["forge"]["url"], told["login"], told["password"], told["project"]["repo"], told["ops"]["repo"], folder
@@ -52,9 +51,7 @@ def demo(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def test_it_ends_in_time_and_says_the_agreed_facts(demo: Finished) -> None:
     assert json.loads(demo.ran.out).keys() == {"factory.demo/v1"}
     assert demo.told.keys() >= {"seconds", "pulls", "forge", "project", "ops", "idle_tick"}
-    # 90 s on two cores of its own; what else this machine does meanwhile is not the demo's fault.
-    share = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-    assert demo.told["seconds"] < demo.ran.seconds < 90 * share
+    assert demo.told["seconds"] < demo.ran.seconds < 90 * share()
     for pull in demo.told["pulls"]:
         assert pull.keys() >= {"number", "issue", "head", "merge", "reviews", "statuses"}
         assert all(review.keys() >= {"verdict", "head"} for review in pull["reviews"])

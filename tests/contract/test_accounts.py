@@ -243,11 +243,16 @@ def test_a_limited_token_holds_no_other_scope(site, scopes: list[str]) -> None:
         ({"name": "has space"}, 422),
         ({"name": "x.git"}, 422),
         ({"name": ".."}, 422),
+        ({"default_branch": "trunk/x"}, 201),
+        ({"default_branch": "a b"}, 422),
+        ({"default_branch": "a..b"}, 422),
+        ({"default_branch": "main\0b", "auto_init": True}, 422),
+        ({"default_branch": "x" * 101}, 422),
     ],
 )
 def test_creating_repos(site, body: dict, status: int) -> None:
     taken = site.repo()
-    body = {"name": fresh("r"), **{key: value.format(taken=taken.name) for key, value in body.items()}}
+    body = {"name": fresh("r"), **body, **({"name": taken.name} if body.get("name") == "{taken}" else {})}
     assert site.call("POST", "/user/repos", body).status_code == status
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from factory.devforge import guard, merge, moves
@@ -12,6 +11,7 @@ from factory.devforge.api.repos import R
 from factory.devforge.api.router import ROUTER
 from factory.devforge.errors import Refusal, forbidden, invalid, not_found
 from factory.devforge.moves import Change
+from factory.devforge.refnames import check_branch_name
 from factory.devforge.render import git as render
 from factory.devforge.render import people
 from factory.devforge.store import access, protections, releases, repos, tag_rules
@@ -21,13 +21,6 @@ from factory.git import objects
 from factory.git.values import ZERO
 
 # git-check-ref-format(1), one component group of a branch or tag name.
-_BAD_NAME = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^/|/$|^\.|/\.|\.$|\.lock(?:/|$)|^-|^@$|^HEAD$")
-
-
-def check_branch_name(name: str) -> None:
-    """422 for what cannot be the name of a branch or tag."""
-    if not name or len(name) > 100 or _BAD_NAME.search(name):
-        raise invalid(f"branch name is invalid [name: {name}]")
 
 
 @ROUTER.add("GET", R + "/branches", "repository")
@@ -44,7 +37,7 @@ def list_branches(call: Call) -> Answer:
 
 
 def _tip(repo: Repo, branch: str) -> str:
-    tip = objects.read_ref(repo.path, f"refs/heads/{branch}") if not _BAD_NAME.search(branch) else None
+    tip = objects.read_ref(repo.path, f"refs/heads/{branch}")
     if tip is None:
         raise not_found(f"branch does not exist [repo_id: {repo.id} name: {branch}]")
     return tip

@@ -10,11 +10,11 @@ from urllib.parse import quote, urlsplit
 from factory.devforge import moves
 from factory.devforge.api.call import Answer, Call, created, nothing
 from factory.devforge.api.files import resolve
-from factory.devforge.api.refs import check_branch_name
 from factory.devforge.api.repos import R
 from factory.devforge.api.router import ROUTER
 from factory.devforge.errors import Refusal, invalid, not_found
 from factory.devforge.moves import Change
+from factory.devforge.refnames import check_branch_name
 from factory.devforge.render import people
 from factory.devforge.render.git import api
 from factory.devforge.store import access, releases, tag_rules, users

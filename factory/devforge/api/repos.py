@@ -11,6 +11,7 @@ from factory.devforge.api.call import Answer, Call, created, nothing
 from factory.devforge.api.router import ROUTER
 from factory.devforge.errors import Refusal, Unauthorized, forbidden, invalid, not_found
 from factory.devforge.moves import Change
+from factory.devforge.refnames import check_branch_name
 from factory.devforge.render import git as render
 from factory.devforge.render import people
 from factory.devforge.store import access, orgs, protections, repos, users
@@ -27,6 +28,8 @@ R = "/repos/{owner}/{repo}"
 def _create(call: Call, owner: User) -> Answer:
     if not call.text("name"):
         raise invalid("[Name]: Required")
+    if call.text("default_branch"):
+        check_branch_name(call.text("default_branch"))
     store = call.store
     with store.tx():  # with its first commit, or not at all
         made = repos.create(

@@ -45,6 +45,8 @@ def is_repo(path: Path) -> bool:
 
 def read_ref(repo: Path, ref: str) -> str | None:
     """Object id a ref points to (symbolic refs resolved), None when there is no such ref."""
+    if "\0" in ref:
+        return None  # libgit2 would read the name up to there
     with opened(repo, f"reading {ref}") as git:
         try:
             return str(git.lookup_reference(ref).resolve().target)
@@ -122,6 +124,8 @@ def delete_ref(repo: Path, ref: str, old: str | None = None) -> None:
 
 
 def _swap(repo: Path, ref: str, new: str | None, old: str | None) -> None:
+    if "\0" in ref:
+        raise GitFailed(f"updating {ref!r} in {repo.name}: no ref can be called that")
     with opened(repo, f"updating {ref}") as git:
         if new is not None and new not in git:
             raise GitFailed(f"updating {ref} in {repo.name}: no object {new}")

@@ -312,9 +312,20 @@ def test_tags_are_what_git_reads(repo: Path) -> None:
     assert objects.resolve_commit(repo, "v1") == one
 
 
-@pytest.mark.parametrize("name", ["refs/heads/", "refs/heads/..", "refs/heads/a b", "refs/heads/" + "x" * 2000, ""])
+@pytest.mark.parametrize(
+    "name", ["refs/heads/", "refs/heads/..", "refs/heads/a b", "refs/heads/" + "x" * 2000, "", "refs/heads/main\0x"]
+)
 def test_a_name_no_ref_can_have_is_not_there(repo: Path, name: str) -> None:
     assert objects.read_ref(repo, name) is None
+
+
+def test_a_name_is_not_read_up_to_a_nul(repo: Path) -> None:
+    tip = commit(repo, None, a="1")
+    objects.update_ref(repo, "refs/heads/main", tip)
+    assert objects.read_ref(repo, "refs/heads/main\0x") is None
+    with pytest.raises(GitFailed, match="no ref can be called that"):
+        objects.delete_ref(repo, "refs/heads/main\0x")
+    assert objects.read_ref(repo, "refs/heads/main") == tip
 
 
 def test_a_damaged_ref_is_no_missing_ref(repo: Path) -> None:

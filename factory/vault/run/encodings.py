@@ -24,7 +24,9 @@ SHORTEST = 6
 """Bytes of a value or of its written form that are worth looking for; what is shorter is everywhere by chance."""
 LINE = 16
 """Bytes from which one line of a longer value counts as a value: a key's text is shown line by line."""
-MAX_UNPACKED = 8 * 1024 * 1024
+MAX_UNPACKED = 256 * 1024 * 1024
+"""Bytes of one gzip stream that are looked into."""
+WINDOW, OVERLAP = 1024 * 1024, 4096
 _GZIP_RUN = re.compile(rb"H4sI[A-Za-z0-9+/_-]{16,}")
 _BLANKS = b" \t\r\n\v\f\0"
 _RULES = b":-,;'\"|"
@@ -119,24 +121,31 @@ def bare(data: bytes) -> bytes:
 
 
 def unpacked(data: bytes) -> Iterator[bytes]:
-    """What gzip streams in it say, as they are or in base64, within bounds."""
+    """What gzip streams in it say, as they are or in base64, in overlapping pieces and within bounds."""
     at = data.find(b"\x1f\x8b\x08")
     tries = 0
     while at >= 0 and tries < 20:
-        yield _gunzip(data[at:])
+        yield from _gunzip(data[at:])
         at, tries = data.find(b"\x1f\x8b\x08", at + 3), tries + 1
     for match in list(_GZIP_RUN.finditer(data))[:50]:
         run = match.group().translate(bytes.maketrans(b"-_", b"+/"))
         try:
-            yield _gunzip(base64.b64decode(run[: len(run) // 4 * 4]))
+            yield from _gunzip(base64.b64decode(run[: len(run) // 4 * 4]))
         except binascii.Error:
             continue
 
 
-def _gunzip(data: bytes) -> bytes:
+def _gunzip(data: bytes) -> Iterator[bytes]:
     """As much as can be had: a stream that is cut off says what it said until then."""
     machine = zlib.decompressobj(wbits=31)
-    try:
-        return machine.decompress(data, MAX_UNPACKED)
-    except zlib.error:
-        return b""
+    held, total = b"", 0
+    while total < MAX_UNPACKED and not machine.eof:
+        try:
+            piece = machine.decompress(data, WINDOW)
+        except zlib.error:
+            return
+        if not piece:
+            return
+        data, total = machine.unconsumed_tail, total + len(piece)
+        yield held + piece
+        held = piece[-OVERLAP:]

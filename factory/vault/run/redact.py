@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from factory.checks.secrets import find_secrets
 from factory.vault.run import encodings
-from factory.vault.run.encodings import GZIP, RAW, SHORTEST, bare, patterns, squeezed, unpacked
+from factory.vault.run.encodings import GZIP, SHORTEST, bare, patterns, squeezed, unpacked
 
 RULES = "a known format"
 """In place of an encoding: nothing we gave, but it looks like a secret."""
@@ -64,9 +64,9 @@ class Redactor:
             for encoding, forms in patterns(value).items():
                 if any(_stands(form, views) for form in forms):
                     yield Hit(name, encoding)
-        for inner in [text for view in views[:2] for text in unpacked(view)]:
+        for inner in (text for view in views[:2] for text in unpacked(view)):
             for name, value in known.items():
-                if any(form in inner for form in patterns(value)[RAW]):
+                if any(form in inner for forms in patterns(value).values() for form in forms):
                     yield Hit(name, GZIP)
 
     def clean(self, data: bytes) -> bytes:

@@ -27,7 +27,7 @@ from factory.vault.run.runner import Runner
 from factory.vault.run.tools import ReleaseForge, Tools
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
-CANARY = b"c4n4ry/k3y+VALUE~z9Qe=="
+CANARY = b'c4n4ry/k3y+"VALUE~z9Qe=='
 PROXY = "http://127.0.0.1:8791"
 """The broker, as a run sees it."""
 HOST, INSTANCE = "here", "here/0123456789abcdef"

@@ -189,7 +189,9 @@ class Dispatcher:
             yield from self._probed(state, order, outcome)
             return
         evidence |= {f"result_{key}": value for key, value in outcome.result.items()}
-        kind = {"done": "DONE", "clean": "FAILED"}.get(outcome.state, "UNKNOWN")
+        # A later run that changed nothing says nothing of a lost one before it, unless a probe did.
+        alone = state.epoch == state.claims or state.verified.get("class") == "C"
+        kind = {"done": "DONE", "clean": "FAILED" if alone else "UNKNOWN"}.get(outcome.state, "UNKNOWN")
         mine = (state.kind, state.epoch, state.run) == ("STARTED", order.epoch, order.run)
         yield self._entry(kind if mine else "LATE", order.id, evidence, run=order.run)
 
@@ -267,11 +269,12 @@ class Dispatcher:
         now = self._look.now() if wanted else self._h.clock()
         for state in [] if self.ledger.frozen else wanted:
             v, tier = state.verified, tier_of(state).word
-            over = self._budget(self.ledger, self._entry("STARTED", state.id, {}))
-            if over:
-                self.alarms[state.id] = f"waits: {over}"
-            busy = v["target"] in taken or free[tier] < 1 or self.ledger.lane_taken(state)
-            if not over and not busy and now >= v["not_before"]:
+            other = self.ledger.lane_taken(state)
+            why = f"{other} is under way on {v['target']}" if other else self._budget(
+                self.ledger, self._entry("STARTED", state.id, {}))  # fmt: skip
+            if why:
+                self.alarms[state.id] = f"waits: {why}"
+            elif v["target"] not in taken and free[tier] > 0 and now >= v["not_before"]:
                 taken.add(v["target"])
                 free[tier] -= 1
                 yield self._entry("CLAIMED", state.id, {})

@@ -65,6 +65,8 @@ class Vault:
     plan: deque[Fault] = field(default_factory=deque)
     chance: Callable[[str], str] = lambda step: ""
     """What happens at a step that the plan does not name."""
+    spare: str = "host"
+    """Host of the dispatchers that come up."""
     guarded: bool = True
     """Whether the effect checks the fence; of an effect that cannot, only the start's deadline holds."""
     punctual: bool = True
@@ -77,8 +79,10 @@ class Vault:
     """Pushes under way: the step at which they arrive, and the commit."""
     away: int = 0
     depth: int = 0
-    events: Mapping[str, Callable[[], None]] = field(default_factory=dict)
+    events: Mapping[str, Callable[[Vault], None]] = field(default_factory=dict)
+    targets: Mapping[str, str] = field(default_factory=dict)
     folder: Path = Path()
+    known: dict[str, Line] = field(default_factory=dict)
 
     # ---- steps -----------------------------------------------------------------------------------------------------
 
@@ -117,7 +121,9 @@ class Vault:
                 raise Crash
             return ""
         if what in self.events:
-            self.events[what]()
+            self.events[what](self)
+            if who.killed:
+                raise Crash
             return ""
         return f"{what} {turns}"
 
@@ -159,28 +165,22 @@ class Vault:
                 return
             self.turn(free[number % len(free)] if free else self.process(self.spare))
 
-    spare: str = "host"
-    """Host of the dispatchers that come up."""
-
     def settle(self, ids: Sequence[str], rounds: int = 80) -> None:
-        """Until all of these have ended and nothing is planned any more, or every dispatcher refuses."""
+        """Until all of these have ended and a few turns more, or every dispatcher refuses."""
         quiet = 0
         for _ in range(rounds):
             self.others(1)
             alive = [p for p in self.processes if not p.killed]
-            if alive and all(p.ended for p in alive):
-                return
-            open_ = self.report(ids).open if not self.plan or quiet else ids
-            quiet = 0 if open_ else quiet + 1
-            if quiet > 2 and not self.wire:
+            quiet = 0 if self.wire or self.report(ids).open else quiet + 1
+            if quiet > 3 or (alive and all(p.ended for p in alive)):
                 return
 
     def ledger(self) -> list[Line]:
-        return lines(self.store.repo, self.store.branch("ledger"))
+        return lines(self.store.repo, self.store.branch("ledger"), self.known)
 
     def report(self, ids: Sequence[str]) -> Report:
         letters = {id: next(letter for name, letter in LETTERS.items() if name in id) for id in ids}
-        return check(self.ledger(), self.effects, letters)
+        return check(self.ledger(), self.effects, letters, self.targets)
 
     def last(self, id: str) -> tuple[str, int, str]:
         """Kind, epoch and run of the newest entry: what a fence looks at."""
@@ -312,20 +312,22 @@ class Ground:
     house: House
     store: Store
     ids: tuple[str, ...]
+    targets: Mapping[str, str]
     used: int = 0
+    known: dict[str, Line] = field(default_factory=dict)
 
     @classmethod
     def lay(cls, root: Path, *formulas: str, places: Sequence[str] = ()) -> Ground:
         """With one merged action of each formula, each on a place of its own unless ``places`` says where."""
         house = House(root)
         where = places or [f"p{number}" for number in range(len(formulas))]
-        ids = tuple(house.ask(formula, place=place).id for formula, place in zip(formulas, where, strict=True))
-        return cls(house, Store(house.remote), ids)
+        actions = [house.ask(formula, place=place) for formula, place in zip(formulas, where, strict=True)]
+        targets = {action.id: action.target for action in actions}
+        return cls(house, Store(house.remote), tuple(targets), targets)
 
     def vault(self, plan: Sequence[Fault] = (), **more: object) -> Vault:
         self.used += 1
-        root = self.store.repo.references.get("refs/heads/genesis")
-        if root is None:
+        if not self.store.branch("genesis"):
             self.store.set("genesis", self.store.branch("ledger"))
         self.store.set("ledger", self.store.branch("genesis"))
         house = House.__new__(House)
@@ -333,4 +335,4 @@ class Ground:
         folder = self.house.root / f"run-{self.used}"
         for host in ("host", "other"):
             (folder / host).mkdir(parents=True)
-        return Vault(house, self.store, deque(plan), folder=folder, **more)  # type: ignore[arg-type]
+        return Vault(house, self.store, deque(plan), folder=folder, known=self.known, targets=self.targets, **more)  # type: ignore[arg-type]

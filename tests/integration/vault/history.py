@@ -15,7 +15,6 @@ from typing import Any
 
 import pygit2
 
-ATTEMPT = r"(?:CLAIMED )+(?:STARTED (?:UNKNOWN FENCED VERIFIED )?)?"
 LIFE = re.compile(
     r"(?:SEEN )?"
     r"(?:REFUSED |VERIFIED (?:CLAIMED )*(?:STARTED UNKNOWN FENCED VERIFIED (?:CLAIMED )*)*"
@@ -47,26 +46,35 @@ class Line:
     run: str
     by: str
     evidence: Mapping[str, Any]
+    parent: str = ""
 
 
-def lines(repo: pygit2.Repository, tip: str) -> list[Line]:
-    """All entries in the order of their commits, each the only change of its commit."""
+def lines(repo: pygit2.Repository, tip: str, known: dict[str, Line] | None = None) -> list[Line]:
+    """All entries in the order of their commits, each the only change of its commit. ``known``: by commit, from
+    earlier readings of the same repo."""
+    memory = {} if known is None else known
     found: list[Line] = []
-    commit: pygit2.Commit | None = repo[tip].peel(pygit2.Commit)
-    while commit is not None:
-        parent = commit.parents[0] if commit.parents else None
-        assert len(commit.parents) < 2, f"{commit.id} is a merge"
-        diff = parent.tree.diff_to_tree(commit.tree) if parent else commit.tree.diff_to_tree(swap=True)
-        (delta,) = diff.deltas
-        assert delta.status_char() == "A", f"{commit.id} does not add"
-        value = tomllib.loads(repo[delta.new_file.id].peel(pygit2.Blob).data.decode())
-        assert delta.new_file.path == f"e/{value['id']}/{value['seq']:08d}-{value['kind']}.toml"
-        found.append(Line(value["seq"], value["kind"], value["id"], value["epoch"], value["run"], value["by"],
-                          value["evidence"]))  # fmt: skip
-        commit = parent
+    oid = tip
+    while oid:
+        if oid not in memory:
+            memory[oid] = _line(repo, repo[oid].peel(pygit2.Commit))
+        found.append(memory[oid])
+        oid = memory[oid].parent
     found.reverse()
     assert [line.seq for line in found] == list(range(len(found))), "a number is missing or twice"
     return found
+
+
+def _line(repo: pygit2.Repository, commit: pygit2.Commit) -> Line:
+    assert len(commit.parents) < 2, f"{commit.id} is a merge"
+    parent = commit.parents[0] if commit.parents else None
+    diff = parent.tree.diff_to_tree(commit.tree) if parent else commit.tree.diff_to_tree(swap=True)
+    (delta,) = diff.deltas
+    assert delta.status_char() == "A", f"{commit.id} does not add"
+    v = tomllib.loads(repo[delta.new_file.id].peel(pygit2.Blob).data.decode())
+    assert delta.new_file.path == f"e/{v['id']}/{v['seq']:08d}-{v['kind']}.toml"
+    above = str(parent.id) if parent else ""
+    return Line(v["seq"], v["kind"], v["id"], v["epoch"], v["run"], v["by"], v["evidence"], above)
 
 
 @dataclass(frozen=True)
@@ -80,8 +88,11 @@ class Report:
     """By id."""
 
 
-def check(row: Iterable[Line], effects: Iterable[Effect], letters: Mapping[str, str]) -> Report:
-    """``letters``: effect class by id; of A and B a run may be repeated, with the same key; of C and D never."""
+def check(
+    row: Iterable[Line], effects: Iterable[Effect], letters: Mapping[str, str], targets: Mapping[str, str]
+) -> Report:
+    """``letters``: effect class by id; of A and B a run may be repeated, with the same key; of C and D never.
+    ``targets`` by id: behind an action that may have happened, and waits for a person, others on its target wait."""
     lives: dict[str, list[Line]] = defaultdict(list)
     nonces: Counter[str] = Counter()
     for line in row:
@@ -96,8 +107,15 @@ def check(row: Iterable[Line], effects: Iterable[Effect], letters: Mapping[str, 
     for id in letters.keys() | lives.keys() | happened.keys():
         wrong += [f"{id}: {words}" for words in _life(lives[id], happened[id], letters[id])]
     ends = {id: life[-1].kind for id, life in lives.items() if life}
-    still = tuple(sorted(id for id in letters if ends.get(id) not in ENDS))
+    held = {targets[id] for id, life in lives.items() if ends.get(id) == "PARKED" and _began(life)}
+    still = tuple(
+        sorted(id for id in letters if ends.get(id) not in ENDS and not (ends.get(id) and targets[id] in held))
+    )
     return Report(tuple(wrong), still, ends, {id: len(done) for id, done in happened.items() if done})
+
+
+def _began(life: list[Line]) -> bool:
+    return any(line.kind == "STARTED" for line in life)
 
 
 def _life(life: list[Line], done: list[Effect], letter: str) -> Iterable[str]:
@@ -127,7 +145,7 @@ def _life(life: list[Line], done: list[Effect], letter: str) -> Iterable[str]:
     end = life[-1].kind if life else "nothing"
     if end == "DONE" and not done:
         yield "DONE without effect"
-    if done and end in ("nothing", "REFUSED", "REVOKED", "FAILED", "VERIFIED", "CLAIMED") and letter in "CD":
+    if done and letter in "CD" and end in ("VERIFIED", "CLAIMED"):
         yield f"{end}, but it had an effect"
     if done and end in ("nothing", "REFUSED", "REVOKED", "FAILED"):
         yield f"it ended as {end}, but it had an effect"

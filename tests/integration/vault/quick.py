@@ -18,24 +18,24 @@ WHO = pygit2.Signature("dispatcher", "dispatcher@factory.invalid", 1_700_000_000
 
 
 class Store:
-    """The remote: a bare repo on disk, opened once."""
+    """The remote: the objects of a bare repo on disk, and its branches as they were, to be moved in memory."""
 
     def __init__(self, path: Path) -> None:
         self.repo = pygit2.Repository(str(path))
         self.real = Git(path, "")
         self.answers: dict[tuple[str, ...], bytes] = {}
+        refs = self.repo.references
+        self._refs = {name: str(refs[name].target) for name in refs}
 
     def branch(self, name: str) -> str:
         """Where it stands; empty: it is not there."""
-        found = self.repo.references.get(f"refs/heads/{name}")
-        return str(found.target) if found is not None else ""
+        return self._refs.get(f"refs/heads/{name}", "")
 
     def set(self, name: str, oid: str) -> None:
-        self.repo.references.create(f"refs/heads/{name}", oid, force=True)
+        self._refs[f"refs/heads/{name}"] = oid
 
     def refs(self, *prefixes: str) -> dict[str, str]:
-        refs = self.repo.references
-        return {name: str(refs[name].target) for name in refs if name.startswith(prefixes)}
+        return {name: oid for name, oid in self._refs.items() if name.startswith(prefixes)}
 
 
 class QuickGit(Git):

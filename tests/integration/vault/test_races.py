@@ -123,6 +123,20 @@ def test_what_may_have_happened_is_not_called_revoked(house: House, formula: str
     assert starts == []
 
 
+def test_a_run_that_surely_did_nothing_does_not_speak_for_the_one_before_it(house: House) -> None:
+    ends = {}
+    for formula in ("alpha", "gamma"):
+        action = house.ask(formula, place=formula)
+        first, _ = house.dispatcher(f"first-{formula}", Runner(fate=lambda order: None))
+        first.turn()
+        again = Runner(lost={first.me}, fate=lambda order: Outcome("clean", "it was too late to begin"))
+        second, _ = house.dispatcher(f"second-{formula}", again, NOW)
+        for _ in range(30):
+            second.turn()
+        ends[formula] = house.kinds(action.id)[-1]
+    assert ends == {"alpha": "PARKED", "gamma": "FAILED"}
+
+
 def test_an_expired_action_that_may_have_happened_is_parked(house: House) -> None:
     first, _ = house.dispatcher("d1", Runner(fate=lambda order: None))
     action = house.ask("alpha")

@@ -153,3 +153,17 @@ def test_a_ledger_that_lost_what_was_seen_starts_nothing(house: House) -> None:
     with pytest.raises(Refused, match="not on the ledger any more"):
         house.dispatcher()[0].turn()
     assert len(runner.orders) == 1
+
+
+def test_one_target_one_action_at_a_time_and_the_other_says_what_it_waits_for(house: House) -> None:
+    dispatcher, runner = house.dispatcher(runner=Runner(fate=lambda order: None))
+    first, second = house.ask("gamma"), house.ask("gamma", reason="again", params={"place": "here", "words": "x"})
+    for _ in range(3):
+        dispatcher.turn()
+    assert [order.id for order in runner.orders] == [first.id]
+    assert house.kinds(second.id) == ["VERIFIED"]
+    assert dispatcher.alarms[second.id] == f"waits: {first.id} is under way on gamma:here"
+    runner._done.append((runner.orders[0], Outcome("done", "did it")))
+    for _ in range(2):
+        dispatcher.turn()
+    assert [order.id for order in runner.orders] == [first.id, second.id]

@@ -15,7 +15,7 @@ ELSEWHERE = {
     "approve": "factory.cli.vault_decide:approve", "reject": "factory.cli.vault_decide:reject",
     "done": "factory.cli.vault_decide:done", "fire": "factory.cli.vault_operate:fire",
     "simulate": "factory.cli.vault_operate:simulate",
-    "sign": "factory.cli.vault_sign:sign",
+    "audit": "factory.cli.vault_audit:audit", "sign": "factory.cli.vault_sign:sign",
 }  # fmt: skip
 """Subcommands with a file of their own, loaded when they are asked for."""
 

@@ -29,6 +29,7 @@ FINAL = frozenset({"REFUSED", "DONE", "FAILED", "ABANDONED", "REVOKED"})
 COLD = frozenset({"VERIFIED", "CLAIMED", "STARTED"})
 """Kinds that no entry may have while the vault is frozen: nothing begins."""
 _NAME = re.compile(r"e/([a-z0-9+_-]{1,80})/([0-9]{8})-([A-Z]{4,9})\.toml")
+_ID = re.compile(rf"{ID.pattern}(?:\+(?:[2-9]|[1-9][0-9]{{1,2}}))?")
 _RUN = re.compile(r"[0-9a-f]{32}")
 
 
@@ -66,11 +67,10 @@ def read(path: str, data: bytes) -> Entry:
         entry = Entry(v["kind"], v["id"], v["run"], v["by"], v["at"], v["epoch"], v["digest"], v["evidence"], v["seq"],
                       v["prev"])  # fmt: skip
         known = entry.kind in WHOLE if entry.id == ALL else entry.kind in AFTER or entry.kind == "LATE"
-        base, _, turn = entry.id.partition("+")
         good = (
             name is not None and v["v"] == 1 and known and moment(entry.at) is not None and _RUN.fullmatch(entry.run)
             and whole(entry.seq, 0, 10**8) and whole(entry.epoch, 0, 10**6) and entry.path == path
-            and (entry.id == ALL or (ID.fullmatch(base) and (not turn or turn.isdecimal()))) and entry.write() == data
+            and (entry.id == ALL or _ID.fullmatch(entry.id)) and entry.write() == data
         )  # fmt: skip
     except (Refused, KeyError, TypeError, ValueError) as error:
         raise Refused("bad-entry", f"{path[:120]}: {str(error)[:200]}") from None

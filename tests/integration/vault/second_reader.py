@@ -35,6 +35,7 @@ OVER = {"DONE", "FAILED", "REFUSED", "REVOKED", "ABANDONED"}
 GENERAL = {"GENESIS", "TRUST", "FREEZE", "UNFREEZE", "RESTORED"}
 KEYS = ["v", "id", "seq", "kind", "epoch", "run", "digest", "at", "by", "prev", "evidence"]
 RISK = {"low": 1, "medium": 2, "high": 3}
+NAMES = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])(\+([2-9]|[1-9][0-9][0-9]?))?")
 SIGNATURE = re.compile(r"-----BEGIN SSH SIGNATURE-----[A-Za-z0-9+/=\s]+-----END SSH SIGNATURE-----")
 
 
@@ -206,7 +207,7 @@ class Reader:
             name = f"e/{entry['id']}/{entry['seq']:08d}-{entry['kind']}.toml"
             known = entry["kind"] in GENERAL if entry["id"] == "_" else entry["kind"] in {"LATE",
             *set().union(*NEXT.values())}
-            named = entry["id"] == "_" or re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])(\+[0-9]+)?", entry["id"])
+            named = entry["id"] == "_" or NAMES.fullmatch(entry["id"])
             good = good and name == path and known and bool(named) and entry["v"] == 1
             good = good and bool(re.fullmatch("[0-9a-f]{32}", entry["run"])) and 0 <= entry["epoch"] <= 10**6
             good = good and isinstance(entry["at"], datetime) and entry["at"].utcoffset() == UTC.utcoffset(None)
@@ -271,7 +272,8 @@ class Reader:
         if (kind == "GENESIS") != (number == 0):
             return "GENESIS is the first entry and no other"
         if id == "_":
-            return "not frozen" if kind == "UNFREEZE" and not self.frozen else ""
+            frozen = (kind == "UNFREEZE" and not self.frozen) or (kind == "FREEZE" and self.frozen)
+            return "no next one" if frozen or (kind == "TRUST" and entry["epoch"] != len(self.versions)) else ""
         action = self.actions.get(id, Action())
         if self.frozen and kind in ("VERIFIED", "CLAIMED", "STARTED"):
             return "frozen"

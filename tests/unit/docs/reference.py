@@ -59,8 +59,11 @@ def _command(command: click.Command, name: str) -> Iterator[str]:
     yield f"## {name}\n"
     if isinstance(command, click.Group):
         yield _prose(command.help) + "\n"
-        for sub in sorted(command.commands):
-            yield from _command(command.commands[sub], f"{name} {sub}")
+        context = click.Context(command, info_name=name)
+        for sub in sorted(command.list_commands(context)):
+            found = command.get_command(context, sub)
+            assert found is not None
+            yield from _command(found, f"{name} {sub}")
         return
     words = [_argument(p) for p in command.params if isinstance(p, click.Argument)]
     options = [p for p in command.params if isinstance(p, click.Option) and not p.hidden]

@@ -82,7 +82,8 @@ class Dispatcher:
             ended = [e for order, outcome in self._results for e in self._told(order.id, self._ended(order, outcome))]
             written = {entry.run for entry in self._write(ended)}
             self._results = [(o, outcome) for o, outcome in self._results if not o.probe and o.run not in written]
-            self._write(self._facts())
+            while any(entry.kind == "TRUST" for entry in self._write(self._facts())):
+                continue  # what follows is judged by the version that has just come into force
             self._write(self._claims())
             for entry in self._write(self._starts(), self._budget):
                 if entry.kind == "STARTED":
@@ -128,7 +129,10 @@ class Dispatcher:
         merged += self._due()
         if not (under_way or merged or opened or main != self._main):
             return []
-        return [*self._whole(main), *(e for name in opened for e in self._told(name, self._seen(name))),
+        whole = list(self._whole(main))
+        if any(entry.kind == "TRUST" for entry in whole):
+            return whole
+        return [*whole, *(e for name in opened for e in self._told(name, self._seen(name))),
                 *(e for id in merged for e in self._told(id, self._judged(id), "REFUSED")),
                 *(e for state in under_way for e in self._told(state.id, self._settled(state)))]  # fmt: skip
 

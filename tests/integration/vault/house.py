@@ -45,12 +45,16 @@ required = false
 WHO = {f"GIT_{who}_{what}": "x@y" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 SETTINGS = Settings("as-it-was", 1, NOW - timedelta(days=2), NOW)
 OPS = Repo("http://forge.test", 7, "founder", "tally-ops")
-LETTERS = {"alpha": "A", "beta": "B", "gamma": "C", "delta": "D"}
+LETTERS = {"alpha": "A", "beta": "B", "gamma": "C", "delta": "D", "sigma": "A"}
+"""Name -> class; ``sigma`` does the same content only once."""
 TIERS = {"alpha": "low", "beta": "medium", "gamma": "high", "delta": "high"}
 
 
 def formula_bytes(name: str) -> bytes | None:
-    return FORMULA.format(name=name, letter=LETTERS[name]).encode() if name in LETTERS else None
+    if name not in LETTERS:
+        return None
+    text = FORMULA.format(name=name, letter=LETTERS[name])
+    return text.replace("effects =", "unique = true\neffects =" if name == "sigma" else "effects =").encode()
 
 
 def policy_bytes(version: int = 1, tiers: Mapping[str, str] = TIERS, more: str = "", rule: str = "") -> bytes:

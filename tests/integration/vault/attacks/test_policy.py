@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-from factory.vault import authority, gather
+import pytest
+
+from factory.vault import authority, gather, verify
+from factory.vault.action import Action, Tier
 from factory.vault.canonical import Refused, sha256
+from factory.vault.dispatch import Dispatcher
+from factory.vault.policy import Ruling
 from factory.vault.verify import Case
+from factory.vault.watch.forge_reads import ForgeReads
+from tests.contract.conftest import Site, fresh
 from tests.integration.vault.attacks.blind import Blind
-from tests.integration.vault.attacks.keep import APPROVER, Keep
+from tests.integration.vault.attacks.keep import APPROVER, FACTORY, FOUNDER, Keep
 from tests.integration.vault.attacks.raid import effects, raid, refused
-from tests.integration.vault.attacks.register import Seen, attack
+from tests.integration.vault.attacks.register import Seen, attack, rule
+from tests.integration.vault.house import House, formula_bytes
+from tests.integration.vault.house import policy_bytes as house_policy
 
 
 @attack(8, "The policy changed by the same pull request", forge="allows", vault="extra-paths",
@@ -82,3 +93,141 @@ def test_attack_10_policy_rollback(own: Keep, off: Blind) -> Seen:
     dispatcher.turn()
     assert dispatcher.ledger.trust[-1].evidence["policy_digest"] == sha256(own.policy(1))
     return Seen("allows", codes[0])
+
+
+@attack(13, "The same content under a new id, of a formula that does it once", forge="allows", vault="duplicate",
+        check="content is compared, whatever its id")  # fmt: skip
+def test_attack_13_the_same_under_a_new_id(own: Keep, off: Blind) -> Seen:
+    own.edit({"vault/policy.toml": own.policy(2, {"sigma": "medium"})})
+    assert effects(own, approved(own, own.action("sigma", place="here"))) == 1
+    return raid(own, lambda: approved(own, own.action("sigma", place="here", reason="for another reason")),
+                lambda: off.patch.setattr(gather.Gather, "_repeated", lambda *_: False))  # fmt: skip
+
+
+@attack(13, "The same content again, of a formula that may repeat it", forge="allows", vault="approver-not-listed",
+        check="what was done lately is a tier higher")  # fmt: skip
+def test_attack_13_the_same_again_is_a_tier_higher(own: Keep, off: Blind) -> Seen:
+    assert effects(own, approved(own, own.action("beta", place="here"), APPROVER)) == 1
+    own.dispatch().turn()
+
+    def act() -> str:
+        return approved(own, own.action("beta", place="here", reason="for another reason"), APPROVER)
+
+    return raid(own, act, lambda: off.patch.setattr(gather.Gather, "_repeated", lambda *_: False))
+
+
+def approved(keep: Keep, action: Action, who: str = FOUNDER, base: str = "main") -> str:
+    """A request that was approved (on main) and merged."""
+    asked = keep.ask(action, base)
+    if base == "main":
+        keep.review(asked, who)
+    keep.merged(asked)
+    return action.id
+
+
+@attack(24, "An action that calls itself low, on the branch for low ones", forge="allows", vault="wrong-branch",
+        check="what it says of itself can only raise its tier")  # fmt: skip
+def test_attack_24_low_by_its_own_word(keep: Keep, off: Blind) -> Seen:
+    def believed(action: Action, *_: Any, **__: Any) -> Ruling:
+        return Ruling(action.blast_radius, ())
+
+    return raid(keep, lambda: approved(keep, keep.action("gamma", blast_radius=Tier.LOW), base="auto"),
+                lambda: off.patch.setattr(verify, "ruling", believed))  # fmt: skip
+
+
+@attack(24, "The same on main, approved by somebody who may approve medium", forge="allows",
+        vault="approver-not-listed", check="what it says of itself can only raise its tier")  # fmt: skip
+def test_attack_24_low_by_its_own_word_on_main(keep: Keep, off: Blind) -> Seen:
+    def believed(action: Action, *_: Any, **__: Any) -> Ruling:
+        return Ruling(action.blast_radius, ())
+
+    return raid(keep, lambda: approved(keep, keep.action("gamma"), APPROVER),
+                lambda: off.patch.setattr(verify, "ruling", believed))  # fmt: skip
+
+
+@attack(25, "A flood of low actions, each small", vault="waits",
+        check="starts of a day are counted on the ledger, by tier, asker and formula")  # fmt: skip
+@pytest.mark.parametrize(
+    "limit", ["[per_day]\nlow = 3\n", "per_requester_day = 3\n", "per_day = 3\n"], ids=["tier", "asker", "formula"]
+)
+def test_attack_25_a_flood_of_low_ones(tmp_path: Path, off: Blind, limit: str) -> Seen:
+    def starts(house: House) -> int:
+        """How many of eight start today."""
+        of_the_formula = limit.startswith("per_day")
+        tiers = {"alpha": "low", "beta": "medium"}
+        house.adopt(house_policy(2, tiers, rule=limit) if of_the_formula else house_policy(2, tiers, more=limit))
+        for number in range(8):
+            house.ask("alpha", place=f"p{number}")
+        dispatcher, runner = house.dispatcher()
+        for _ in range(4):
+            dispatcher.turn()
+        assert len(runner.orders) == len(set(runner.effects))
+        if len(runner.orders) < 8:
+            assert any("starts a day" in words for words in dispatcher.alarms.values())
+            house.now += timedelta(hours=23)
+            other, second = house.dispatcher("d2")
+            other.turn()
+            assert second.orders == [], "nor those of another dispatcher, later that day"
+        return len(runner.orders)
+
+    assert starts(House(tmp_path / "one")) == 3
+    off.patch.setattr(Dispatcher, "_budget", lambda self, ledger, entry: "")
+    assert starts(House(tmp_path / "two")) == 8
+    return Seen("-", "waits")
+
+
+@attack(44, "An admin who lost the right to write approved a change of the policy before", forge="allows",
+        vault="approver-gone", check="also for a change of the controlled set")  # fmt: skip
+def test_attack_44_a_policy_approved_by_who_was_sent_away(
+    town: tuple[Site, Path | None], tmp_path: Path, off: Blind
+) -> Seen:
+    boss = fresh("boss")
+    own = Keep(town[0], tmp_path, town[1], people=(boss,))
+    branch = "edit/looser"
+    head = own.write(FACTORY, branch, {"vault/policy.toml": own.policy(2, {"gamma": "low"})}, base="main")
+    asked = own.propose("", branch, head, who=FACTORY)
+    own.review(asked, boss)
+    own.merged(asked)
+    own.site.admin.remove_collaborator(own.ops, own.site.login(boss))
+    dispatcher = own.dispatch()
+    dispatcher.turn()
+    assert len(dispatcher.ledger.trust) == 1
+    assert any("lost its rights" in words for words in dispatcher.alarms.values())
+    off.patch.setattr(ForgeReads, "humans", lambda self, ids: ids)
+    dispatcher, _ = own.run(1)
+    assert len(dispatcher.ledger.trust) == 2
+    return Seen("allows", "approver-gone")
+
+
+@attack(64, "The formula's file changed after the policy named it", forge="allows", vault="formula-digest",
+        check="a formula's bytes are those whose digest the policy names")  # fmt: skip
+def test_attack_64_another_formula_under_the_same_name(own: Keep, off: Blind) -> Seen:
+    other = (formula_bytes("gamma") or b"").replace(b"Stands for any formula.", b"Does another thing.")
+    own.edit({"formulas/gamma.toml": other}, by=APPROVER)
+    own.dispatch().turn()
+    assert len(own.dispatch().ledger.trust) == 2, "an approver may change formulas; the policy decides which count"
+
+    def named(case: Case) -> Case:
+        assert case.formula is not None
+        return replace(case, formula=replace(case.formula, digest=case.policy.formulas[case.formula.key].digest))
+
+    return raid(own, lambda: approved(own, own.action("gamma")), lambda: off.case(named))
+
+
+@rule("auto holds low actions and nothing else", forge="allows", vault="wrong-branch",
+      check="on auto only what is low counts")  # fmt: skip
+@pytest.mark.parametrize("formula", ["beta", "gamma", "delta"])
+def test_rule_nothing_on_auto_is_evidence_for_more_than_low(keep: Keep, off: Blind, formula: str) -> Seen:
+    """Also where an admin approved its pull request into auto."""
+
+    def act() -> str:
+        asked = keep.ask(keep.action(formula), "auto")
+        keep.review(asked)
+        keep.merged(asked)
+        return asked.id
+
+    def on_main(case: Case) -> Case:
+        pulls = tuple(replace(pull, base="main") for pull in case.pulls)
+        return replace(case, base="main", pulls=pulls)
+
+    return raid(keep, act, lambda: (off.case(on_main), off.review("official")))

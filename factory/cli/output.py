@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the facts as versioned JSON.")
+token_option = click.option(
+    "--token-file", type=click.Path(path_type=Path), help="Act as this token's owner; it is not stored."
+)
 project_option = click.option("--project", help="owner/name, where this host serves several projects.")
 
 

@@ -8,14 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from factory.cli.here import deployment
-from factory.cli.output import emit, inert, json_option, project_option, say
+from factory.cli.output import emit, inert, json_option, project_option, say, token_option
 
 if TYPE_CHECKING:
     from factory.app.vault_deciding import Decision
-
-token_option = click.option(
-    "--token-file", type=click.Path(path_type=Path), help="Act as this token's owner; it is not stored."
-)
 
 
 @click.command()

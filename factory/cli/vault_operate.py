@@ -1,4 +1,4 @@
-"""``factory vault fire|simulate``: what an operator does at the dispatcher's host."""
+"""``factory vault fire|settle|simulate|unfreeze``: what an operator does at the dispatcher's host."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from factory.cli.here import deployment
-from factory.cli.output import emit, json_option, project_option, say
+from factory.cli.output import emit, json_option, project_option, say, token_option
 
 
 @click.command()
@@ -49,3 +49,51 @@ def simulate(policy: Path, since: str, project: str | None, as_json: bool) -> No
     for problem in facts["problems"]:
         say(f"note: {problem}")
     emit("vault-simulation", facts, as_json=as_json, text=lambda f: str(f["text"]))
+
+
+@click.command()
+@click.argument("id")
+@click.option("--done", "outcome", flag_value="done", help="It was done: nothing is repeated.")
+@click.option("--abandoned", "outcome", flag_value="abandoned", help="It is given up; ask anew to have it done.")
+@click.option("--reason", required=True, help="What you found; the ledger keeps it.")
+@token_option
+@project_option
+@json_option
+def settle(
+    id: str, outcome: str | None, reason: str, token_file: Path | None, project: str | None, as_json: bool
+) -> None:
+    """Say how the interrupted action ID ended: one that nobody but a person can look at. For admins."""
+    from factory.app.issues import token_from
+    from factory.app.vault_settling import Said
+    from factory.app.vault_settling import settle as record
+    from factory.errors import UsageError
+
+    if outcome is None:
+        raise UsageError(f"settling {id}: how did it end?", hint="--done, or --abandoned to have it asked for anew")
+    said = Said(reason, token_from(token_file))
+    facts = record(deployment(), id, said, done=outcome == "done", project=project)
+    emit("vault-settled", facts, as_json=as_json, text=lambda f: f"{f['id']}: {f['kind']}, by {f['by']}'s word")
+
+
+@click.command()
+@click.option("--reason", required=True, help="Why it may go on; the ledger keeps it.")
+@click.option("--older", is_flag=True, help="The ledger was restored from a backup, and shall count.")
+@token_option
+@project_option
+@json_option
+def unfreeze(reason: str, older: bool, token_file: Path | None, project: str | None, as_json: bool) -> None:
+    """Let a frozen vault go on, after you looked why it froze. For admins.
+
+    With --older every approval that was given so far is void: what still waits has to be approved again.
+    """
+    from factory.app.issues import token_from
+    from factory.app.vault_settling import Said
+    from factory.app.vault_settling import unfreeze as go_on
+
+    facts = go_on(deployment(), Said(reason, token_from(token_file)), older=older, project=project)
+
+    def text(f: Any) -> str:
+        void = "; every earlier approval is void" if f["approvals_void"] else ""
+        return f"the vault of {f['project']} goes on, by {f['by']}'s word{void}\n  it was frozen: {f['was']}"
+
+    emit("vault-unfrozen", facts, as_json=as_json, text=text)

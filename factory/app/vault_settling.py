@@ -1,0 +1,122 @@
+"""Writing to the ledger by a person's word, at the dispatcher's host: after it was checked that an admin says it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from factory.app.deployment import Deployment
+from factory.app.people import as_person
+from factory.app.places import vault_folder
+from factory.app.projects import account
+from factory.app.vault_opening import Vault, open_vault
+from factory.errors import Conflict, ForgeUnavailable, PolicyDenied, UsageError
+from factory.git.hardened import Git, GitTrouble
+from factory.vault.canonical import Refused
+from factory.vault.chain import Chain
+from factory.vault.keys.hostkeys import HostKeys
+from factory.vault.ledger import Entry, Ledger
+from factory.vault.people.settling import Word, parked, restored, settled, unfrozen
+from factory.vault.people.telling import stands
+from factory.vault.ports import Unclear
+from factory.vault.watch.wake import poke
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a person says, and their token; without one they are who set the project up here."""
+
+    reason: str
+    token: str | None = None
+
+
+def settle(deployment: Deployment, id: str, said: Said, *, done: bool, project: str | None = None) -> dict[str, Any]:
+    """Record how an interrupted action ended. Raises UsageError (it does not wait for that), PolicyDenied."""
+    vault = open_vault(deployment, project=project)
+    name = vault.find(id)
+    doing = f"settling {name}"
+    state = parked(vault.ledger, name)
+    if state is None:
+        known = [s for s in vault.ledger.states.values() if s.id.partition("+")[0] == name]
+        where = stands(max(known, key=lambda s: s.seq)) if known else "is not on the ledger"
+        raise UsageError(f"{doing}: it does not wait for a person: it {where}", hint=f"factory vault show {name}")
+    word = _word(vault, doing, said)
+    (entry,) = _append(vault, doing, lambda ledger: (settled(ledger.state(state.id), word, done=done),))
+    return {
+        "id": state.id, "project": str(vault.project), "kind": entry.kind, "seq": entry.seq, "by": word.login,
+        "reason": said.reason,
+    }  # fmt: skip
+
+
+def unfreeze(deployment: Deployment, said: Said, *, older: bool = False, project: str | None = None) -> dict[str, Any]:
+    """Let a frozen vault go on. ``older``: the ledger is older than this host saw it (a restored backup), and shall
+    count: every approval so far is void. Raises UsageError (nothing is frozen), PolicyDenied, Conflict."""
+    vault = open_vault(deployment, project=project)
+    doing = f"unfreezing the vault of {vault.project}"
+    word = _word(vault, doing, said)
+    if not older and not vault.ledger.frozen and not vault.trouble:
+        raise UsageError(f"{doing}: it is not frozen", hint="factory vault list")
+    was = vault.ledger.frozen or vault.trouble
+    entries = _append(
+        vault, doing, lambda ledger: restored(ledger, word) if older else unfrozen(word), accept=older
+    )  # fmt: skip
+    return {
+        "project": str(vault.project), "by": word.login, "reason": said.reason, "was": was,
+        "entries": [entry.kind for entry in entries], "approvals_void": older,
+    }  # fmt: skip
+
+
+def _word(vault: Vault, doing: str, said: Said) -> Word:
+    """The person's word, if they are an admin by the policy in force."""
+    if not said.reason.strip():
+        raise UsageError(f"{doing}: the ledger keeps why", hint="--reason 'I looked: the release is there'")
+    with as_person(vault.deployment, vault.founder(), said.token) as person:
+        who = person.me()
+    policy = vault.rules.policy
+    if policy is None:
+        raise PolicyDenied(f"{doing}: {vault.rules.problems[0]}", hint="factory check")
+    if who.id not in policy.admins:
+        raise PolicyDenied(
+            f"{doing} as {who.login}: the policy in force does not list account {who.id} as an admin",
+            hint=f"it lists {' and '.join(vault.rules.names(policy.admins))}",
+        )
+    return Word(who.login, who.id, said.reason.strip(), vault.now, vault.deployment.host.host)
+
+
+def _append(
+    vault: Vault, doing: str, make: Callable[[Ledger], Sequence[Entry]], *, accept: bool = False
+) -> tuple[Entry, ...]:
+    """Write entries with the dispatcher's account. Raises Conflict where the ledger does not take them any more."""
+    state, ops = vault.deployment.state, vault.ops
+    remote = vault.deployment.remote(account(state, ops, "dispatcher"), ops)
+    folder = vault_folder(state, str(ops))
+    with _scratch(vault.deployment) as place:
+        keys = HostKeys(state, lambda pulls: ())
+        git = Git(place / "repo.git", remote.url, remote.token)
+        chain = Chain(git, folder / "ledger.json", keys.sign)
+        try:
+            ledger = chain.sync(accept=accept)
+            wanted = make(ledger)
+            written = chain.append(wanted)
+        except Refused as refused:
+            hint = "if it was restored on purpose: factory vault unfreeze --older --reason ..."
+            raise Conflict(f"{doing}: {refused.words}", hint=hint if refused.code == "ledger-gone" else None) from None
+        except (Unclear, GitTrouble) as error:
+            raise ForgeUnavailable(f"{doing}: {error}") from None
+    if len(written) < len(wanted):
+        raise Conflict(f"{doing}: the ledger moved on meanwhile", hint="look again: factory vault list")
+    poke(folder)
+    poke(folder.parent)
+    return written
+
+
+@contextmanager
+def _scratch(deployment: Deployment) -> Iterator[Path]:
+    folder = deployment.host.cache / "scratch"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryDirectory(prefix="factory-settling-", dir=folder) as place:
+        yield Path(place)

@@ -1,0 +1,57 @@
+"""What only a person may write to the ledger: how an interrupted action ended, and that a frozen vault goes on. Pure.
+
+The ledger's own rules judge these entries as any other; what is added here is who said it and why.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from factory.vault.canonical import plain
+from factory.vault.ledger import ALL, Entry, Ledger, State
+
+
+@dataclass(frozen=True)
+class Word:
+    """A person's word: their login and account id, why, when, and on which host they said it."""
+
+    login: str
+    account: int
+    reason: str
+    at: datetime
+    host: str
+
+    def evidence(self) -> dict[str, object]:
+        return {"words": plain(f"{self.login} says: {self.reason}"), "account": self.account, "by_person": True}
+
+    def entry(self, kind: str, state: State | None, evidence: dict[str, object] | None = None) -> Entry:
+        return Entry(
+            kind, state.id if state is not None else ALL, secrets.token_hex(16), f"{self.host}/person",
+            self.at.astimezone(UTC).replace(microsecond=0), state.epoch if state is not None else 0,
+            state.digest if state is not None else "", evidence or self.evidence(),
+        )  # fmt: skip
+
+
+def parked(ledger: Ledger, id: str) -> State | None:
+    """The run of an action that waits for a person."""
+    runs = [s for s in ledger.states.values() if s.id.partition("+")[0] == id and s.kind == "PARKED"]
+    return min(runs, key=lambda state: state.seq, default=None)
+
+
+def settled(state: State, word: Word, *, done: bool) -> Entry:
+    """How a parked run ended, as a person found it: it was done, or it is given up."""
+    return word.entry("DONE" if done else "ABANDONED", state)
+
+
+def unfrozen(word: Word) -> tuple[Entry, ...]:
+    """A frozen vault goes on."""
+    return (word.entry("UNFREEZE", None),)
+
+
+def restored(ledger: Ledger, word: Word) -> tuple[Entry, ...]:
+    """An older ledger counts again: every approval before this moment is void, and then it goes on."""
+    why = {"words": "the ledger was found older than this host had seen it"}
+    freeze = () if ledger.frozen else (word.entry("FREEZE", None, {**word.evidence(), **why}),)
+    return (*freeze, word.entry("RESTORED", None), word.entry("UNFREEZE", None))

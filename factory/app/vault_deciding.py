@@ -16,7 +16,6 @@ from factory.forge.client import ForgejoClient
 from factory.forge.values import ItemState, Pull, ReviewState, User
 from factory.vault.action import Tier
 from factory.vault.people.facts import Facts
-from factory.vault.people.request import BRANCH
 
 
 @dataclass(frozen=True)
@@ -24,14 +23,11 @@ class Decision:
     """One waiting request, shown to a person before they say anything."""
 
     vault: Vault
+    id: str
     pull: Pull
     facts: Facts | None
     """None: its file is not one that may be asked for."""
     wrong: tuple[str, ...]
-
-    @property
-    def id(self) -> str:
-        return self.pull.head_ref.removeprefix(BRANCH)
 
 
 def open_decision(deployment: Deployment, id: str, *, project: str | None = None) -> Decision:
@@ -42,9 +38,9 @@ def open_decision(deployment: Deployment, id: str, *, project: str | None = None
     if pull is None or pull.state is not ItemState.OPEN:
         stands = facts_about(vault, name)["stands"]
         raise UsageError(f"deciding about {name}: it does not wait: it {stands}", hint=f"factory vault show {name}")
-    action, wrong = vault.asked(pull)
+    action, wrong = vault.asked(name, pull)
     facts = vault.facts(action, pull) if action is not None and not wrong else None
-    return Decision(vault, pull, facts, wrong)
+    return Decision(vault, name, pull, facts, wrong)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 from factory.app.choosing import founder_of, project_of
 from factory.app.deployment import Deployment
 from factory.app.opsrepo import factory_signature, mirror
+from factory.app.places import vault_home
 from factory.app.projects import account
 from factory.app.vault_opening import open_vault
 from factory.app.vault_showing import facts_about
@@ -71,4 +72,4 @@ def fire(deployment: Deployment, id: str, *, project: str | None = None) -> dict
     """Have the dispatchers of this host look now. It starts nothing that would not start by itself."""
     vault = open_vault(deployment, project=project)
     told = facts_about(vault, vault.find(id))
-    return {"id": told["id"], "stands": told["stands"], "woken": poke(deployment.state / "vault")}
+    return {"id": told["id"], "stands": told["stands"], "woken": poke(vault_home(deployment.state))}

@@ -17,14 +17,15 @@ from factory.errors import UsageError
 from factory.forge.client import ForgejoClient
 from factory.forge.values import ItemState, Pull, RepoName
 from factory.git import objects
-from factory.vault.action import Action
+from factory.ops.vault_result import REJECTED, pull_in
+from factory.vault.action import FOLDER, Action
 from factory.vault.action import check as check_bytes
 from factory.vault.canonical import Refused
 from factory.vault.ledger import Ledger, State
 from factory.vault.people.facts import Facts, facts_of
 from factory.vault.people.reading import BRANCH as LEDGER
 from factory.vault.people.reading import LedgerReader, in_force, known, last_on, merged_action
-from factory.vault.people.request import BRANCH, Known, branch_of, path_of
+from factory.vault.people.request import BRANCH, Known, path_of
 from factory.vault.people.rules import Rules, rules_at
 from factory.vault.policy import Policy, Ruling, ruling
 
@@ -52,40 +53,66 @@ class Vault:
         return self.deployment.forge(account(self.deployment.state, self.ops, "factory"))
 
     @cached_property
-    def pulls(self) -> tuple[Pull, ...]:
-        """All pull requests that the vault's account posted from branches of its own, oldest first."""
+    def pulls(self) -> tuple[tuple[str, Pull], ...]:
+        """The vault's pull requests, oldest first, each with the id it asks for. One whose branch and file are gone is
+        left out."""
         ours = account(self.deployment.state, self.ops, "vault").lower()
-        return tuple(
-            pull
-            for pull in self.forge.pulls(self.ops, state="all")
-            if pull.author.login.lower() == ours and pull.head_ref.startswith(BRANCH) and pull.head_repo == self.ops
-        )
+        found = []
+        for pull in self.forge.pulls(self.ops, state="all"):
+            id = self._asks(pull) if pull.author.login.lower() == ours else None
+            if id is not None:
+                found.append((id, pull))
+        return tuple(found)
+
+    def _asks(self, pull: Pull) -> str | None:
+        """By its branch; where that was deleted, by the file that its head adds, or by what tells how it ended."""
+        if pull.head_ref.startswith(BRANCH) and pull.head_repo == self.ops:
+            return pull.head_ref.removeprefix(BRANCH)
+        if objects.exists(self.copy, pull.head_sha):
+            parent = next(iter(objects.commit_info(self.copy, pull.head_sha).parents), objects.EMPTY_TREE)
+            (path, *more) = (change.path for change in objects.diff_paths(self.copy, parent, pull.head_sha))
+            if not more and path.startswith(FOLDER) and path.endswith(".toml"):
+                return path.removeprefix(FOLDER).removesuffix(".toml")
+        return self._rejected.get(pull.number)
+
+    @cached_property
+    def _rejected(self) -> dict[int, str]:
+        """Pull request -> the action it asked for, as ``vault/rejected`` says."""
+        main, folder = objects.read_ref(self.copy, "refs/heads/main"), REJECTED.rstrip("/")
+        if main is None or objects.find_entry(self.copy, main, folder) is None:
+            return {}
+        found = {}
+        for entry in objects.list_tree(self.copy, main, folder):
+            number = pull_in(objects.read_file(self.copy, main, entry.path) or b"")
+            if number is not None:
+                found[number] = entry.path.rpartition("/")[2].removesuffix(".toml")
+        return found
 
     @property
-    def waiting(self) -> tuple[Pull, ...]:
-        return tuple(pull for pull in self.pulls if pull.state is ItemState.OPEN)
+    def waiting(self) -> tuple[tuple[str, Pull], ...]:
+        return tuple((id, pull) for id, pull in self.pulls if pull.state is ItemState.OPEN)
 
     def pull(self, id: str) -> Pull | None:
         """The newest pull request of an action."""
-        mine = [pull for pull in self.pulls if pull.head_ref == branch_of(id)]
+        mine = [pull for name, pull in self.pulls if name == id]
         return mine[-1] if mine else None
 
     def known(self) -> Known:
         """What a new request depends on."""
         policy = self.rules.policy
         waiting: dict[str, int] = {}
-        for pull in self.waiting:
-            action, _ = self.asked(pull)
+        for id, pull in self.waiting:
+            action, _ = self.asked(id, pull)
             if action is not None:
                 waiting[action.requester] = waiting.get(action.requester, 0) + 1
         return known(self.ledger, self.copy, policy.remember_days if policy else 0, self.now, waiting)
 
-    def asked(self, pull: Pull) -> tuple[Action | None, tuple[str, ...]]:
+    def asked(self, id: str, pull: Pull) -> tuple[Action | None, tuple[str, ...]]:
         """The action a pull request asks for, as its head says it, and what is wrong with that file."""
-        name = f"{pull.head_ref.removeprefix(BRANCH)}.toml"
+        name = f"{id}.toml"
         if not objects.exists(self.copy, pull.head_sha):
             return None, ("its head is not in this host's copy of the ops repo",)
-        path = path_of(name.removesuffix(".toml"))
+        path = path_of(id)
         data = objects.read_file(self.copy, pull.head_sha, path)
         if data is None:
             return None, (f"its head has no {path}",)
@@ -120,7 +147,7 @@ class Vault:
 
     def find(self, id: str) -> str:
         """The whole id of an action that is named by it or by a part that only it has. Raises UsageError."""
-        ids = {pull.head_ref.removeprefix(BRANCH) for pull in self.pulls}
+        ids = {name for name, _ in self.pulls}
         ids |= {state.partition("+")[0] for state in self.ledger.states}
         name = id.partition("+")[0]
         if name in ids:

@@ -11,7 +11,7 @@ from typing import Any
 
 from factory.app.deployment import Deployment
 from factory.app.people import as_person
-from factory.app.places import vault_folder
+from factory.app.places import vault_folder, vault_home
 from factory.app.projects import account
 from factory.app.vault_opening import Vault, open_vault
 from factory.errors import Conflict, ForgeUnavailable, PolicyDenied, UsageError
@@ -109,8 +109,7 @@ def _append(
             raise ForgeUnavailable(f"{doing}: {error}") from None
     if len(written) < len(wanted):
         raise Conflict(f"{doing}: the ledger moved on meanwhile", hint="look again: factory vault list")
-    poke(folder)
-    poke(folder.parent)
+    poke(vault_home(state))
     return written
 
 

@@ -16,7 +16,6 @@ from factory.vault.action import Tier
 from factory.vault.canonical import stamp
 from factory.vault.ledger import Entry, State
 from factory.vault.people.facts import Facts, approval, as_json, headline, text
-from factory.vault.people.request import BRANCH
 from factory.vault.people.telling import results_of, stands, words_of
 from factory.vault.people.words import meaning
 
@@ -27,7 +26,7 @@ RECENT = 20
 def listed(deployment: Deployment, *, project: str | None = None, everything: bool = False) -> dict[str, Any]:
     """What waits, what is under way, what is over (the newest first), and what a person has to do."""
     vault = open_vault(deployment, project=project)
-    rows = [_request(vault, pull) for pull in vault.waiting]
+    rows = [_request(vault, id, pull) for id, pull in vault.waiting]
     states = sorted(vault.ledger.states.values(), key=lambda state: -state.seq)
     under_way = [state for state in states if state.kind not in ("NEW", "SEEN") and not state.final]
     over = [state for state in states if state.final]
@@ -51,11 +50,11 @@ def listed(deployment: Deployment, *, project: str | None = None, everything: bo
     }  # fmt: skip
 
 
-def _request(vault: Vault, pull: Pull) -> dict[str, Any]:
-    action, wrong = vault.asked(pull)
+def _request(vault: Vault, id: str, pull: Pull) -> dict[str, Any]:
+    action, wrong = vault.asked(id, pull)
     facts = vault.facts(action, pull) if action is not None and not wrong else None
     return {
-        "id": pull.head_ref.removeprefix(BRANCH), "state": "waiting", "tier": facts.tier.word if facts else None,
+        "id": id, "state": "waiting", "tier": facts.tier.word if facts else None,
         "formula": action.formula if action else None, "target": action.target if action else None,
         "since": stamp(pull.created_at), "expires": stamp(action.expires) if action else None,
         "words": _waits(facts, wrong or vault.rules.problems), "frees": list(action.unblocks) if action else [],
@@ -99,11 +98,11 @@ def facts_about(vault: Vault, id: str) -> dict[str, Any]:
     """The same of an action whose whole id is known."""
     pull = vault.pull(id)
     state = _newest(vault, id)
-    action, wrong = vault.asked(pull) if pull is not None and not pull.merged else (None, ())
+    action, wrong = vault.asked(id, pull) if pull is not None and not pull.merged else (None, ())
     if action is None and state is not None:
         action = vault.merged(state)
     if action is None and pull is not None and not wrong:
-        action, wrong = vault.asked(pull)
+        action, wrong = vault.asked(id, pull)
     facts = vault.facts(action, pull if pull is not None and not pull.merged else None) if action is not None else None
     waits = pull is not None and pull.state is ItemState.OPEN
     code = str(state.evidence.get("code", "")) if state is not None else ""

@@ -113,16 +113,16 @@ def told(facts: Any) -> str:
 @click.option("--blast-radius", type=click.Choice(["low", "medium", "high"]), default="low",
               help="At least this tier; the computed one may be higher, never lower.")  # fmt: skip
 @click.option(
-    "--hours", type=click.IntRange(1), default=0, help="Expires after so many; default: as the policy allows."
+    "--hours", type=click.IntRange(1), help="Expires after so many; default: as the policy allows."
 )
 @click.option("--runs", type=click.IntRange(1, 366), default=1, help="So many runs by one approval, with --every.")
-@click.option("--every", "every_hours", type=click.IntRange(1), default=0, help="Hours between those runs.")
+@click.option("--every", "every_hours", type=click.IntRange(1), help="Hours between those runs.")
 @click.option("--as", "login", help="Who asks. Default: who set the project up here.")
 @project_option
 @json_option
 def request(
-    formula: str, parameters: tuple[str, ...], reason: str, unblocks: tuple[str, ...], blast_radius: str, hours: int,
-    runs: int, every_hours: int, login: str | None, project: str | None, as_json: bool,
+    formula: str, parameters: tuple[str, ...], reason: str, unblocks: tuple[str, ...], blast_radius: str,
+    hours: int | None, runs: int, every_hours: int | None, login: str | None, project: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Ask for an action of FORMULA with its parameters.
 
@@ -140,7 +140,7 @@ def request(
     here = deployment()
     who = login or founder_of(here, project_of(here, project)[0])
     given = {key: value for key, _, value in pairs}
-    order = Order(formula, given, reason, unblocks, blast_radius, hours, runs, every_hours)
+    order = Order(formula, given, reason, unblocks, blast_radius, hours or 0, runs, every_hours or 0)
     facts = ask(here, order, who, project=project)
     emit("vault", facts, as_json=as_json, text=told)
     if not facts["new"]:

@@ -75,14 +75,15 @@ class VaultView:
         commit = in_force(ledger, mirror) or authority
         if commit != self._rules.commit:
             self._rules, self._bases = rules_at(mirror, commit, self.bots), {}
-        mine = [facts for facts in pulls if _is_request(facts, config)]
+        posted = [facts for facts in pulls if _is_ours(facts, config)]
+        mine = [facts for facts in posted if facts.pull.head_ref.startswith(BRANCH)]
         requests = tuple(
             request
             for facts in mine
             if facts.pull.state is ItemState.OPEN and (request := self._request(ledger, facts)) is not None
         )
         self._waiting = Counter(request.requester for request in requests)
-        heads = {facts.pull.head_sha: facts.pull.number for facts in mine}
+        heads = {facts.pull.head_sha: facts.pull.number for facts in posted}  # of a merged one the branch is gone
         ids = {facts.pull.head_ref.removeprefix(BRANCH) for facts in mine}
         if requests or self._rules.policy is not None:
             problems += self._rules.problems
@@ -231,9 +232,8 @@ def base_policy(ledger: Ledger, mirror: Path, pull: Pull, rules: Rules, bots: fr
     return rules_at(mirror, commit, bots).policy
 
 
-def _is_request(facts: PullFacts, config: FactoryConfig) -> bool:
-    pull = facts.pull
-    return pull.author.login.lower() == config.account("vault").lower() and pull.head_ref.startswith(BRANCH)
+def _is_ours(facts: PullFacts, config: FactoryConfig) -> bool:
+    return facts.pull.author.login.lower() == config.account("vault").lower()
 
 
 def _told(mirror: Path, commit: str) -> frozenset[str]:

@@ -54,8 +54,18 @@ class VaultResult:
 
 def state_in(data: bytes) -> str | None:
     """The ``state`` such a file tells; None where it cannot be read."""
+    found = _told(data, "state")
+    return found if isinstance(found, str) else None
+
+
+def pull_in(data: bytes) -> int | None:
+    """The pull request such a file tells."""
+    found = _told(data, "pull")
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
+def _told(data: bytes, key: str) -> object:
     try:
-        found = tomllib.loads(data.decode("utf-8")).get("state")
+        return tomllib.loads(data.decode("utf-8")).get(key)
     except ValueError:
         return None
-    return found if isinstance(found, str) else None

@@ -170,12 +170,12 @@ def rows(facts: Facts) -> tuple[tuple[str, tuple[str, ...]], ...]:
     who = approval(facts) if facts.tier is not Tier.LOW else "nobody: low actions are merged and fired as they come"
     found: list[tuple[str, Iterable[str]]] = [
         ("Not valid", facts.problems),
-        ("Tier", (f"{facts.tier.word}: {facts.reasons[0]}", *facts.reasons[1:])),
         ("Runs", (f"{facts.formula}: {facts.description}", *facts.steps)),
-        ("With", [f"{key} = {value}" for key, value in facts.params] or ("no parameters",)),
+        ("With", [f"{key} = {value}" for key, value in facts.params] or _NOTHING[:1]),
         ("On", (facts.target,)),
-        ("Reaches", facts.hosts or ("no host",)),
-        ("Secrets", facts.secrets or ("none",)),
+        ("Reaches", facts.hosts or _NOTHING[1:2]),
+        ("Secrets", facts.secrets or _NOTHING[2:]),
+        ("Tier", (f"{facts.tier.word}: {facts.reasons[0]}", *facts.reasons[1:])),
         ("Undo", (facts.undo, f"if it is cut off: {facts.effect}")),
         ("Last time", _since(facts)),
         ("Repeats", (facts.repeats,) if facts.repeats else ()),
@@ -207,14 +207,16 @@ _CODE = frozenset({"With", "On", "Reaches", "Secrets"})
 
 
 def markdown(facts: Facts) -> str:
-    """The screen as the body of the pull request."""
+    """The screen as the body of the pull request: one line for each question, so that it stays one screen."""
     lines = ["Computed by the factory from the file, the formula and the policy in force:", ""]
     for label, told in rows(facts):
-        first, *rest = (_cell(label, number, line) for number, line in enumerate(told))
-        lines.append(f"- **{label}** {first}")
-        lines += [f"  - {line}" for line in rest]
+        cells = " · ".join(_cell(label, number, line) for number, line in enumerate(told))
+        lines.append(f"- **{label}** {cells}")
     lines += ["", "---", "", f"*What {escaped(facts.requester)} says. Untrusted: nobody checked it.*", ""]
     return "\n".join([*lines, f"> {quoted(exposed(facts.words), 800) or '(nothing)'}", ""])
+
+
+_NOTHING = ("no parameters", "no host", "none")
 
 
 def _cell(label: str, number: int, line: str) -> str:
@@ -222,7 +224,7 @@ def _cell(label: str, number: int, line: str) -> str:
     if label == "Frees" and REF.fullmatch(line):
         return line
     code = label in _CODE or (label == "Runs" and number) or (label == "Last time" and number)
-    return quoted(exposed(line), 400) if code else prose(exposed(line), 400)
+    return quoted(exposed(line), 400) if code and line not in _NOTHING else prose(exposed(line), 400)
 
 
 def prose(words: str, limit: int) -> str:

@@ -37,7 +37,8 @@ def test_the_whole_way(world: World, visitor: Any, stage: Any, read: Any) -> Non
     rita = visitor("rita")
     text = read(rita.see(page))
     assert "bob wants to merge fix/issue-1 into main" in text
-    assert "Cannot be merged now: not allowed to merge [reason: Does not have enough approvals]" in text
+    assert "Cannot be merged now: Somebody whose approval counts for this branch must approve it as it is now." in text
+    assert "In the forge's words: not allowed to merge [reason: Does not have enough approvals]" in text
     assert "0 of 1 required" in text
     refused = rita.send(page, f"{page}/merge", expect=405, style="merge")
     assert "not allowed to merge [reason: Does not have enough approvals]" in read(refused.text)

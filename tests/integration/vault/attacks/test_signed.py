@@ -1,0 +1,155 @@
+"""Signatures made as ``factory vault sign`` makes them, found and judged by a dispatcher, on a forge that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from factory.app.deployment import Deployment
+from factory.app.vault_signing import Request, open_request, sign, signed_by
+from factory.config.model import HostConfig
+from factory.errors import PolicyDenied, UsageError
+from factory.vault.keys import sshsig
+from factory.vault.keys.approving import NAMESPACE, Block, new_nonce, signed_bytes
+from factory.vault.keys.hostkeys import HostKeys
+from factory.vault.keys.letters import PullLetters
+from tests.contract.conftest import Site
+from tests.integration.vault.attacks.keep import APPROVER, DISPATCHER, FACTORY, FOUNDER, OUTSIDER, VAULT, Asked, Keep
+from tests.integration.vault.attacks.raid import effects
+from tests.integration.vault.house import LETTERS, formula_bytes
+
+SIGNED = 'require_signature = ["high"]\n'
+
+
+class Signing(Keep):
+    """A keep whose policy wants signatures, whose dispatcher has ``allowed_signers``, and a person's host beside it."""
+
+    def settle(self) -> None:
+        """Formulas in the ops repo (nothing is packaged for these names), keys, a deployment that knows the repo."""
+        self.edit({f"formulas/{name}.toml": formula_bytes(name) for name in LETTERS})
+        self.dispatch().turn()
+        host = HostConfig(self.root / "host", "h", self.site.url, False, None, 1, (str(self.ops),), "none")
+        self.deployment = Deployment(host)
+        self.deployment.keep_token("factory-bot", self.site.tokens[self.site.login(FACTORY)])
+        self.keys = {who: self.root / "keys" / who for who in (FOUNDER, APPROVER, OUTSIDER)}
+        made = {self.ids[who]: sshsig.make_key(key, who) for who, key in self.keys.items()}
+        lines = [f'{number} namespaces="{NAMESPACE}" {key}' for number, key in made.items()]
+        self.allowed = self.root / "state" / "vault" / "allowed_signers"
+        for folder in (self.allowed.parent, self.deployment.state / "vault"):
+            folder.mkdir(parents=True)
+            (folder / "allowed_signers").write_text("\n".join(lines[:2]) + "\n")
+        letters = PullLetters(self.site.client(DISPATCHER), self.ops)
+        self.signers = HostKeys(self.root / "state", letters).signers  # type: ignore[assignment, method-assign]
+
+    def request(self, asked: Asked) -> Request:
+        return open_request(self.deployment, asked.id)
+
+    def sign_as(self, who: str, asked: Asked) -> dict[str, object]:
+        return sign(self.request(asked), self.site.client(who), self.keys[who])
+
+    def ended(self, asked: Asked) -> str:
+        """Approved, merged, looked at: how it ended."""
+        self.review(asked)
+        self.merged(asked)
+        for _ in range(3):
+            self.dispatch().turn()
+        state = self.dispatch().ledger.state(asked.id)
+        return str(state.evidence.get("code", state.kind))
+
+
+@pytest.fixture(scope="module")
+def keep(town: tuple[Site, Path | None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signing]:
+    made = Signing(town[0], tmp_path_factory.mktemp("signing"), town[1], more=SIGNED)
+    made.settle()
+    with closing(made.deployment):
+        yield made
+
+
+def test_signed_by_an_admin_it_starts_and_unsigned_it_does_not(keep: Signing) -> None:
+    unsigned = keep.ask(keep.action("gamma"))
+    assert keep.ended(unsigned) == "signature-missing"
+    asked = keep.ask(keep.action("gamma"))
+    facts = keep.sign_as(FOUNDER, asked)
+    assert (facts["counts_here"], facts["needed"], facts["account"]) == (True, True, keep.ids[FOUNDER])
+    assert str(facts["allow"]).startswith(f'{keep.ids[FOUNDER]} namespaces="{NAMESPACE}" ssh-ed25519 ')
+    assert signed_by(keep.request(asked)) == {keep.ids[FOUNDER]}
+    assert keep.ended(asked) == "DONE"
+    assert effects(keep, asked.id) == 1
+
+
+def test_what_the_policy_wants_no_signature_for_needs_none(keep: Signing) -> None:
+    asked = keep.ask(keep.action("beta"))
+    assert not keep.request(asked).needed
+    assert keep.ended(asked) == "DONE"
+
+
+def test_somebody_who_is_no_admin_cannot_sign_for_one(keep: Signing) -> None:
+    asked = keep.ask(keep.action("gamma"))
+    with pytest.raises(PolicyDenied, match="as an admin"):
+        keep.sign_as(APPROVER, asked)
+    nonce, statement = new_nonce(), keep.request(asked).statement
+    for who, number in ((APPROVER, keep.ids[APPROVER]), (APPROVER, keep.ids[FOUNDER]), (OUTSIDER, keep.ids[OUTSIDER])):
+        told = sshsig.sign(keep.keys[who], NAMESPACE, signed_bytes(statement, number, nonce))
+        keep.site.client(VAULT).comment(keep.ops, asked.number, Block(number, nonce, told).write("Signed."))
+    assert keep.ended(asked) == "signature-missing"
+
+
+def test_a_signature_counts_whoever_posts_it(keep: Signing) -> None:
+    asked = keep.ask(keep.action("gamma"))
+    nonce = new_nonce()
+    data = signed_bytes(keep.request(asked).statement, keep.ids[FOUNDER], nonce)
+    block = Block(keep.ids[FOUNDER], nonce, sshsig.sign(keep.keys[FOUNDER], NAMESPACE, data))
+    keep.site.client(VAULT).comment(keep.ops, asked.number, block.write("From the admin, by way of a bot."))
+    assert keep.ended(asked) == "DONE"
+
+
+def test_attack_15_a_signature_copied_to_another_request(keep: Signing) -> None:
+    first = keep.ask(keep.action("gamma"))
+    keep.sign_as(FOUNDER, first)
+    text = keep.site.client(FOUNDER).comments(keep.ops, first.number)[-1].body
+    other = keep.ask(keep.action("gamma"))
+    keep.site.client(FOUNDER).comment(keep.ops, other.number, text)
+    assert signed_by(keep.request(other)) == frozenset()
+    assert keep.ended(other) == "signature-missing"
+    assert keep.ended(first) == "DONE"
+
+
+def test_a_changed_policy_voids_it(keep: Signing) -> None:
+    asked = keep.ask(keep.action("gamma"))
+    keep.sign_as(FOUNDER, asked)
+    keep.edit({"vault/policy.toml": keep.policy(2, more=f"{SIGNED}remember_days = 5\n")})
+    keep.dispatch().turn()
+    assert signed_by(keep.request(asked)) == frozenset()
+    keep.sign_as(FOUNDER, asked)
+    assert keep.ended(asked) == "DONE", "signed anew"
+
+
+def test_a_key_that_is_taken_off_the_host_signs_no_more(keep: Signing) -> None:
+    asked = keep.ask(keep.action("gamma"))
+    keep.sign_as(FOUNDER, asked)
+    text = keep.allowed.read_text()
+    keep.allowed.write_text(text.split("\n", 1)[1])
+    try:
+        assert keep.ended(asked) == "signature-missing"
+    finally:
+        keep.allowed.write_text(text)
+
+
+def test_what_cannot_be_signed_is_said(keep: Signing) -> None:
+    for id in ("nothing-like-it", "../etc", ""):
+        with pytest.raises(UsageError):
+            open_request(keep.deployment, id)
+    auto = keep.ask(keep.action("alpha"), "auto")
+    with pytest.raises(PolicyDenied, match="nobody has to approve"):
+        keep.request(auto)
+    action = keep.action("gamma")
+    late = keep.ask(action, data=action.write().replace(b"v = 1\n", b"v = 1\nx = 1\n"))
+    with pytest.raises(PolicyDenied, match="would be refused"):
+        keep.request(late)
+    asked = keep.ask(keep.action("beta"))
+    assert keep.ended(asked) == "DONE"
+    with pytest.raises(UsageError, match="no request of that name waits"):
+        keep.request(asked)

@@ -35,6 +35,8 @@ TRIES = 3
 START_S = 30
 """From before STARTED is pushed to the first effect, on our own clock: a paused process wakes up too late."""
 OPEN = "refs/heads/vault/"
+OPENED = 100
+"""Requests that are noted in one turn, however many branches look like one."""
 
 
 @dataclass(frozen=True)
@@ -155,9 +157,8 @@ class Dispatcher:
     def _opened(self) -> list[str]:
         """Requests whose branch is there and of which nothing is known yet."""
         names = [name.removeprefix(OPEN) for name in self._look.tips if name.startswith(OPEN)]
-        return [
-            n for n in names if ID.fullmatch(n) and self.ledger.state(n).kind == "NEW" and n not in self._look.merges
-        ]
+        new = [n for n in names if ID.fullmatch(n) and self.ledger.state(n).kind == "NEW"]
+        return sorted(set(new) - set(self._look.merges))[:OPENED]
 
     def _seen(self, name: str) -> Iterable[Entry]:
         """How the forge was set when a request was opened."""

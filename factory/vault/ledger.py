@@ -128,7 +128,10 @@ class Ledger:
         if (entry.kind == "GENESIS") != (self.genesis is None):
             return "the ledger begins with one GENESIS"
         if entry.id == ALL:
-            good = {"FREEZE": not self.frozen, "UNFREEZE": bool(self.frozen), "TRUST": entry.epoch == len(self.trust)}
+            before = self.trust[-1].evidence["policy_version"] if self.trust else 0
+            newer = entry.evidence.get("policy_version", 0) >= before
+            good = {"FREEZE": not self.frozen, "UNFREEZE": bool(self.frozen),
+                    "TRUST": entry.epoch == len(self.trust) and newer}  # fmt: skip
             return "" if good.get(entry.kind, True) else f"{entry.kind} {entry.epoch} does not follow"
         state = self.state(entry.id)
         if self.frozen and entry.kind in COLD:

@@ -195,8 +195,9 @@ def _commit(
     )
 
 
-def _rebase(repo: Repo, committer: Signature, base: str, head: str) -> str:
-    """The commits of the head that the base lacks, put on the base one by one; merges are left out as git does."""
+def _rebase(repo: Repo, committer: Signature, base: str, head: str, *, failed: str = "") -> str:
+    """The commits of the head that the base lacks, put on the base one by one; merges are left out as git does.
+    A conflict is 409 with the words ``failed``, or with git's own."""
     if objects.is_ancestor(repo.path, base, head):
         return head
     tip = base
@@ -204,6 +205,8 @@ def _rebase(repo: Repo, committer: Signature, base: str, head: str) -> str:
     for commit in reversed(pending):
         parent = commit.parents[0] if commit.parents else None
         picked = objects.merge_trees(repo.path, parent, tip, commit.oid)
+        if picked.tree is None and failed:
+            raise Refusal(409, failed)
         if picked.tree is None:
             raise Refusal(409, body={**_conflict("rebase", picked.conflicts), "CommitSHA": commit.oid})
         if picked.tree == objects.commit_info(repo.path, tip).tree:
@@ -294,7 +297,7 @@ def update_pull(store: Store, actor: Actor, repo: Repo, number: int, style: str 
             raise Refusal(500, f"HeadBranch of PR {number} is up to date")
         me = signature(store, actor.who)
         if style == "rebase":
-            made = _rebase(repo, me, base, head)
+            made = _rebase(repo, me, base, head, failed="rebase failed because of conflict")
         else:
             result = objects.merge_commits(repo.path, head, base)
             if result.tree is None:

@@ -9,7 +9,7 @@ from datetime import datetime
 import pytest
 
 from factory.forge.values import CheckState, ReviewState
-from tests.contract.conftest import fresh
+from tests.contract.conftest import fresh, soon
 
 STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)$")
 
@@ -192,6 +192,32 @@ def test_a_broken_body_is_a_client_error(site, private, content: bytes) -> None:
         "POST", f"/repos/{private}/issues", content=content, headers={"Content-Type": "application/json"}
     )
     assert answer.status_code in (400, 422)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("PUT", "/repos/{repo}/collaborators/{user}"), ("POST", "/repos/{repo}/issues")]
+)
+def test_a_write_without_content_type_is_422(site, private, method: str, path: str) -> None:
+    path = path.format(repo=private, user=site.account("outsider"))
+    for content in (b"", b'{"title": "t"}'):
+        answer = site.call(method, path, content=content)
+        assert (answer.status_code, answer.json()["message"]) == (422, "[]: Empty Content-Type")
+
+
+def test_with_a_content_type_a_body_may_be_empty(site) -> None:
+    repo = site.repo()
+    path = f"/repos/{repo}/collaborators/{site.account('outsider')}"
+    assert site.call("PUT", path, content=b"", headers={"Content-Type": "application/json"}).status_code == 204
+    assert site.client("founder").permission(repo, site.login("outsider")) == "write"
+
+
+@pytest.mark.parametrize("permission", ["none", "owner", "nonsense"])
+def test_an_unknown_permission_counts_as_none_given(site, permission: str) -> None:
+    repo = site.repo()
+    for who, then in (("outsider", "write"), ("reader", "read")):
+        path = f"/repos/{repo}/collaborators/{site.account(who)}"
+        assert site.call("PUT", path, {"permission": permission}).status_code == 204
+        assert site.client("founder").permission(repo, site.login(who)) == then
 
 
 def test_unknown_fields_are_ignored(site, private) -> None:
@@ -393,6 +419,23 @@ def test_the_timeline_is_whole_without_page_and_cut_with_it(site, full) -> None:
     assert len(part.json()) == 10
     assert part.headers["x-total-count"] == "10"
     assert len(site.client("founder").timeline(full, 1)) == 65
+
+
+def test_pages_of_a_timeline_are_null_where_only_line_comments_would_be(site) -> None:
+    """Rows are cut into pages first and left out afterwards: an empty page is not the last."""
+    repo = site.repo()
+    number, sha = site.pull(repo, files={"f.txt": "1\n"})
+    lines = [{"path": "f.txt", "body": f"c{n}", "new_position": 1} for n in range(3)]
+    body = {"event": "COMMENT", "body": "b", "commit_id": sha, "comments": lines}
+    assert site.call("POST", f"/repos/{repo}/pulls/{number}/reviews", body, who="rev").status_code == 200
+    path = f"/repos/{repo}/issues/{number}/timeline"
+    whole = soon(site, lambda: site.call("GET", path).json(), lambda rows: len(rows or []) >= 2)
+    answers = [site.call("GET", path, page=page, limit=1) for page in range(1, 9)]
+    rows = [answer.json() for answer in answers]
+    assert [row for page in rows for row in page or []] == whole
+    assert rows.index(None) < max(at for at, page in enumerate(rows) if page)
+    assert all(int(answer.headers["x-total-count"]) == len(answer.json() or []) for answer in answers)
+    assert len(site.client("dev").timeline(repo, number)) == len(whole)
 
 
 def test_all_issues_are_listed_once(site, full) -> None:

@@ -151,6 +151,37 @@ def test_an_outdated_head_blocks_where_the_rule_says(site) -> None:
     assert merge(site, repo, number, head_commit_id=sha).status_code == 405
 
 
+@pytest.mark.parametrize(
+    ("style", "said"),
+    [("merge", "merge failed because of conflict"), ("rebase", "rebase failed because of conflict")],
+)
+def test_an_update_that_conflicts_is_409_and_says_which(site, style: str, said: str) -> None:
+    repo = site.repo()
+    number, _ = site.pull(repo, files={"same.txt": "mine\n"})
+    site.commit(repo, "main", {"same.txt": "theirs\n"})
+    answer = site.call("POST", f"/repos/{repo}/pulls/{number}/update", {}, who="dev", style=style)
+    assert (answer.status_code, answer.json()["message"]) == (409, said)
+
+
+def test_who_may_not_update_gets_a_403_without_words(site) -> None:
+    repo = site.repo()
+    number, _ = site.pull(repo)
+    answer = site.call("POST", f"/repos/{repo}/pulls/{number}/update", {}, who="reader")
+    assert answer.status_code == 403
+    # Forgejo sends several of its 403s without any body; ours always have one.
+    assert answer.json()["message"] == "" if site.name == "embedded" else answer.content == b""
+
+
+def test_updating_what_is_closed_is_422(site) -> None:
+    repo = site.repo()
+    number, _ = site.pull(repo)
+    site.client("dev").edit_pull(repo, number, state="closed")
+    answer = site.call("POST", f"/repos/{repo}/pulls/{number}/update", {}, who="dev")
+    # Forgejo prints a nil error here.
+    words = "pull request is closed" if site.name == "embedded" else "%!s(<nil>)"
+    assert (answer.status_code, answer.json()["message"]) == (422, words)
+
+
 def test_an_open_dependency_blocks(site) -> None:
     repo = site.repo()
     site.client("founder").create_issue(repo, title="first", body="")

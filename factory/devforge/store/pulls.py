@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from factory.devforge.errors import Refusal, invalid, not_found
-from factory.devforge.store import access, issues, repos
+from factory.devforge.store import access, issues, repos, timeline
 from factory.devforge.store.access import Actor, Mode
 from factory.devforge.store.database import Row, Store
 from factory.devforge.store.events import Event
@@ -18,6 +19,8 @@ from factory.devforge.store.repos import Repo
 from factory.git import objects
 from factory.git.values import EMPTY_TREE, PathChange
 
+MAX_COMMITS = 100
+"""Of a new pull request, in the event that lists them."""
 _WIP = re.compile(r"\s*(?:WIP:|\[WIP\])", re.IGNORECASE)
 
 
@@ -242,6 +245,10 @@ def create(
         )
         # Inside the transaction: after a kill in between, the number is used again and the ref is set anew.
         objects.update_ref(repo.path, pull_ref(issue.number), head_sha)
+        commits = [one.oid for one in objects.log(repo.path, head_sha, exclude=[base_sha], limit=MAX_COMMITS)][::-1]
+        if commits:
+            pushed = json.dumps({"is_force_push": False, "commit_ids": commits}, separators=(",", ":"))
+            timeline.add(store, issue.id, "pull_push", poster.id, pushed)
         if access.mode(store, actor, repo, "pulls") >= Mode.WRITE:
             issues.dress(store, repo, issue, poster, label_ids, assignees, milestone_id)
         store.notify(Event("pull_request", "opened", repo.id, poster.id, issue.id))

@@ -204,7 +204,8 @@ def add_comment(
             created=now,
             updated=now,
         )
-        store.update("issues", pull.issue.id, updated=now)
+        # Never shown there, and yet it takes a row of the timeline's pages.
+        timeline.add(store, pull.issue.id, "code", author.id)
         row = store.one("SELECT * FROM review_comments WHERE id = ?", made)
         assert row is not None
         return LineComment(**dict(row))

@@ -94,6 +94,8 @@ class Attempt:
         log.line(f"{state}: {words}")
         for what in self.gate.tried:
             log.line(f"let through: {what}")
+        for hit in log.hits:
+            log.line(f"printed and cut out: {hit}")
         words = said(words, self.redactor)
         return Outcome(state, words, fields, log.end())
 
@@ -183,7 +185,7 @@ class Attempt:
         """What the steps gave back. Raises Failed."""
         order, folders = self.order, self._folders()
         allowed = hosts(order.formula, order.policy)
-        brokered = {how.secret for host, how in order.rule.inject.items() if any(h.host == host for h in allowed)}
+        brokered = {how.secret for how in order.rule.inject.values()}
         secrets = {name: self._secret(name) for name in order.action.secrets if name not in brokered}
         sandbox: Sandbox = self.proved()
         broker: Broker | None = None

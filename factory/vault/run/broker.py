@@ -25,7 +25,7 @@ from factory.sandbox import egress
 from factory.sandbox.doorway import Doorway
 from factory.vault.formulas import Host
 from factory.vault.ports import Order
-from factory.vault.run.asked import Asked, Refused, allowed, read
+from factory.vault.run.asked import HTTPS, Asked, Refused, allowed, read
 from factory.vault.run.gate import Gate, Shut
 from factory.vault.run.redact import Redactor
 
@@ -101,6 +101,7 @@ class Broker:
     ) -> None:  # fmt: skip
         self._order, self._hosts, self._gate, self._secret = order, tuple(hosts), gate, secret
         self._redactor, self._say, self._never, self._connect = redactor, say, frozenset(never), connector
+        self._inject = {host.removesuffix(f":{HTTPS}"): how for host, how in order.rule.inject.items()}
         self._door = Doorway(path, self._handle, name="broker", most=16)
         self._lock = threading.Lock()
         self._keyed: set[str] = set()
@@ -165,7 +166,7 @@ class Broker:
         return self._stripped(asked, status, told, data)
 
     def _credential(self, asked: Asked) -> dict[str, str]:
-        how = self._order.rule.inject.get(asked.host)
+        how = self._inject.get(asked.host)
         if how is None or how.secret not in self._order.action.secrets:
             return {}
         value = self._secret(how.secret)

@@ -187,8 +187,24 @@ def test_attack_32_the_credential_is_not_there(house: House) -> Seen:
     order = house.order(formula(asking("http://api.test/x") + HUNT), text=CANARY.decode()[::-1], **TO_API)
     assert value(house.run(order)) == []
     assert house.outside.seen[0].headers["authorization"].endswith(CANARY.decode())
+    # Without a header of its own a secret is given by descriptor: then every process inside can read it.
     by_hand = replace(order, run="0" * 32, rule=replace(order.rule, inject={}))
     return Seen("-", "it is nowhere", ran("/proc/N/fd/N" in value(house.run(by_hand))))
+
+
+@pytest.mark.parametrize("hosts", [("GET *.test/",), ("GET api.test:443/",), ("GET other.test/",)])
+def test_attack_32_a_secret_with_a_header_of_its_own_is_never_given_by_descriptor(
+    house: House, hosts: tuple[str, ...]
+) -> None:
+    """However the policy writes the host: what the broker is meant to add does not get inside."""
+    house.secrets["TOKEN"] = CANARY
+    inject = {hosts[0].partition(" ")[2].strip("/").replace("*", "api"): Inject("TOKEN", "Authorization", "Bearer ")}
+    order = house.order(formula(GIVE + "give(value=given['secrets'])"), hosts=hosts, inject=inject, secrets=("TOKEN",))
+    assert value(house.run(order)) == {}
+    if "other" not in hosts[0]:
+        asks = replace(order, run="0" * 32, formula=formula(asking("http://api.test/x")))
+        assert house.run(asks).state == "done"
+        assert house.outside.seen[0].headers["authorization"] == f"Bearer {CANARY.decode()}"
 
 
 @attack(33, "The sandbox is switched off, or a wall of it does not stand on this host", vault="nothing is run",

@@ -24,6 +24,18 @@ def trees(git: Git, commits: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def only_parents(git: Git, commits: Iterable[str]) -> dict[str, str]:
+    """Commit -> its parent, of those that have exactly one. Raises GitTrouble."""
+    wanted, found = sorted(set(commits)), {}
+    for piece in _pieces(wanted):
+        asked = "".join(f"{oid}^1\n{oid}^2\n" for oid in piece).encode()
+        rows = git.run("cat-file", "--batch-check=%(objectname) %(objecttype)", data=asked, seconds=600).splitlines()
+        for oid, first, second in zip(piece, rows[::2], rows[1::2], strict=True):
+            if first.endswith(b" commit") and second.endswith(b" missing"):
+                found[oid] = first.split(b" ")[0].decode("ascii")
+    return found
+
+
 def merged(git: Git, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
     """(ours, theirs) -> the tree that merging them gives; empty where they conflict or have nothing in common.
 

@@ -15,7 +15,7 @@ from factory.vault.canonical import MAX_BYTES, Refused, json_bytes, sha256
 from factory.vault.formulas import MAX_FORMULA, VaultFormula
 from factory.vault.formulas import read as read_formula
 from factory.vault.ledger import Entry, State
-from factory.vault.people.batch import blobs, merged, trees
+from factory.vault.people.batch import blobs, merged, only_parents, trees
 from factory.vault.policy import MAX_POLICY, PATH, Policy, ruling
 from factory.vault.policy import read as read_policy
 from factory.vault.verify import AUTO, MAIN, identity
@@ -56,6 +56,8 @@ class Objects:
     """Commit of main -> its place."""
     trees: dict[str, str] = field(default_factory=dict)
     merged: dict[tuple[str, str], str] = field(default_factory=dict)
+    parents: dict[str, str] = field(default_factory=dict)
+    """Head of a merged request -> its only parent."""
     files: Mapping[str, bytes | None] = field(default_factory=dict)
     versions: list[tuple[Entry, Policy | None]] = field(default_factory=list)
     """GENESIS and each TRUST with its policy, None where that is not what the entry says."""
@@ -68,12 +70,20 @@ class Objects:
 
     def base_policy(self, ours: str, theirs: str, versions: int) -> Policy | None:
         """The newest policy that was in what both have in common: where the request branched off."""
-        base = objects.merge_base(self.git.repo, ours, theirs)
+        base = self.parents.get(theirs)
+        if base not in self.order or self.order[base] > self.order.get(ours, -1):
+            base = objects.merge_base(self.git.repo, ours, theirs)  # not one commit on main: git must look for it
         for entry, policy in reversed(self.versions[:versions]):
-            commit = str(entry.evidence.get("commit"))
-            if base is not None and commit in self.order and objects.is_ancestor(self.git.repo, commit, base):
+            if base is not None and self._holds(base, str(entry.evidence.get("commit"))):
                 return policy
         return None
+
+    def _holds(self, base: str, commit: str) -> bool:
+        if commit not in self.order:
+            return False
+        if base in self.order:
+            return self.order[commit] <= self.order[base]
+        return objects.is_ancestor(self.git.repo, commit, base)
 
     def formula(self, commit: str, key: str, digest: str) -> VaultFormula | None:
         """The formula's file with that digest: the ops repo's own at the commit, or the one of this version."""
@@ -111,6 +121,7 @@ def gather(git: Git, entries: Sequence[Entry], packaged: Callable[[str], bytes |
     merges += [known[str(e.evidence.get("commit"))] for e in entries if str(e.evidence.get("commit")) in known]
     found.trees = trees(git, {merge.oid for merge in merges})
     found.merged = merged(git, {(m.parents[0], m.parents[1]) for m in merges if len(m.parents) == 2})
+    found.parents = only_parents(git, [m.parents[1] for m in merges if len(m.parents) == 2])
     names = [f"{e.evidence.get('merge')}:{_path(e)}" for e in entries if e.kind == "VERIFIED"]
     found.files = blobs(git, [name for name in names if name.partition(":")[0] in known], MAX_BYTES)
     return found

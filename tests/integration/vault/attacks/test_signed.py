@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from factory.app.deployment import Deployment
+from factory.app.vault_audit import audit_ledger
 from factory.app.vault_signing import Request, open_request, sign, signed_by
 from factory.config.model import HostConfig
 from factory.errors import PolicyDenied, UsageError
 from factory.vault.keys import sshsig
 from factory.vault.keys.approving import NAMESPACE, Block, new_nonce, signed_bytes
-from factory.vault.keys.hostkeys import HostKeys
+from factory.vault.keys.hostkeys import HostKeys, make_keys
 from factory.vault.keys.letters import PullLetters
 from tests.contract.conftest import Site
 from tests.integration.vault.attacks.keep import APPROVER, DISPATCHER, FACTORY, FOUNDER, OUTSIDER, VAULT, Asked, Keep
@@ -29,17 +30,19 @@ class Signing(Keep):
 
     def settle(self) -> None:
         """Formulas in the ops repo (nothing is packaged for these names), keys, a deployment that knows the repo."""
-        self.edit({f"formulas/{name}.toml": formula_bytes(name) for name in LETTERS})
-        self.dispatch().turn()
         host = HostConfig(self.root / "host", "h", self.site.url, False, None, 1, (str(self.ops),), "none")
         self.deployment = Deployment(host)
+        make_keys(self.deployment.state, "h")
+        self.sign = HostKeys(self.deployment.state, lambda pulls: ()).sign  # type: ignore[method-assign]
+        self.edit({f"formulas/{name}.toml": formula_bytes(name) for name in LETTERS})
+        self.dispatch().turn()
         self.deployment.keep_token("factory-bot", self.site.tokens[self.site.login(FACTORY)])
         self.keys = {who: self.root / "keys" / who for who in (FOUNDER, APPROVER, OUTSIDER)}
         made = {self.ids[who]: sshsig.make_key(key, who) for who, key in self.keys.items()}
         lines = [f'{number} namespaces="{NAMESPACE}" {key}' for number, key in made.items()]
         self.allowed = self.root / "state" / "vault" / "allowed_signers"
         for folder in (self.allowed.parent, self.deployment.state / "vault"):
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
             (folder / "allowed_signers").write_text("\n".join(lines[:2]) + "\n")
         letters = PullLetters(self.site.client(DISPATCHER), self.ops)
         self.signers = HostKeys(self.root / "state", letters).signers  # type: ignore[assignment, method-assign]
@@ -153,3 +156,18 @@ def test_what_cannot_be_signed_is_said(keep: Signing) -> None:
     assert keep.ended(asked) == "DONE"
     with pytest.raises(UsageError, match="no request of that name waits"):
         keep.request(asked)
+
+
+def test_the_ledger_that_came_of_it_is_audited_from_a_cold_clone(keep: Signing, tmp_path: Path) -> None:
+    facts = audit_ledger(keep.deployment)
+    assert facts["faults"] == ()
+    assert facts["entries"] == keep.dispatch().ledger.count
+    assert (facts["signatures"], facts["signed"]) == (True, facts["batches"] - 1), "all but GENESIS, written here"
+    assert facts["kinds"]["DONE"] == facts["kinds"]["STARTED"]
+    assert facts["unchecked"] == ()
+    own = tmp_path / "own"
+    sshsig.make_key(own, "x")
+    strict = audit_ledger(keep.deployment, keys=[own.with_name("own.pub")], root="0" * 40)
+    assert {fault["code"] for fault in strict["faults"]} == {"not-signed", "other-root"}
+    with pytest.raises(UsageError, match=r"give|no public key"):
+        audit_ledger(keep.deployment, keys=[own])

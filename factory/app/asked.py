@@ -63,3 +63,5 @@ class Done:
     """The daemon of this home runs; it serves what it found when it started."""
     agents: bool = False
     """This host has hired agents already."""
+    ledger: str = ""
+    """Root of the vault's ledger; empty: it has not begun."""

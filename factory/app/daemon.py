@@ -15,8 +15,8 @@ from typing import Any
 from factory.app import projects
 from factory.app.deployment import Deployment
 from factory.app.opsrepo import factory_signature, mirror
-from factory.app.places import control_socket
-from factory.app.services import ensure_forge, ensure_gateway, running
+from factory.app.places import control_socket, vault_home
+from factory.app.services import VaultProcesses, ensure_forge, ensure_gateway, running
 from factory.app.webhooks import received
 from factory.backends import found_on_host
 from factory.config.home import write_private
@@ -46,6 +46,7 @@ from factory.gateway.control import GatewayControl
 from factory.process import spawn
 from factory.process.lock import try_hold
 from factory.session.folders import RunFolders
+from factory.vault.watch.wake import poke
 from factory.web.pages import build
 from factory.web.serve import WebServer
 
@@ -75,14 +76,14 @@ def loop_of(deployment: Deployment, wake: Wake, said: Callable[[str], None]) -> 
     tickers = tuple(
         ticker(deployment, project, ops, executor, meter, said, searches) for project, ops in deployment.projects()
     )
-    host_file = _HostFile(deployment, tickers, said)
+    host_file, vault = _HostFile(deployment, tickers, said), VaultProcesses(deployment, said)
     return Loop(
         tickers=tickers,
         begin=searches.begin,
         wake=wake,
         filenos=executor.filenos,
         meter=meter,
-        services=lambda: _services(deployment, said, host_file),
+        services=lambda: _services(deployment, said, host_file, vault),
         beat=lambda beat: _write_beat(state, beat, deployment),
         said=said,
         now=lambda: datetime.now(UTC),
@@ -135,7 +136,9 @@ class _HostFile:
         self._said("host.toml changed: its agents are in force")
 
 
-def _services(deployment: Deployment, said: Callable[[str], None], host_file: _HostFile) -> None:
+def _services(
+    deployment: Deployment, said: Callable[[str], None], host_file: _HostFile, vault: VaultProcesses
+) -> None:
     """Have forge and gateway running: one that was killed is started again. Costs no request while both live."""
     host_file.refresh()
     alive = {service.name for service in running(deployment) if service.pid is not None}
@@ -143,6 +146,7 @@ def _services(deployment: Deployment, said: Callable[[str], None], host_file: _H
         said("the embedded forge was not running: started")
     if "gateway" not in alive and ensure_gateway(deployment.host):
         said("the gateway was not running: started")
+    vault.keep(alive)
 
 
 def _model_calls(deployment: Deployment) -> int:
@@ -267,6 +271,7 @@ def _pages(deployment: Deployment, loop: Loop, wake: Wake) -> Any:
         if not received(deployment, headers, body):
             return False
         wake.now()
+        poke(vault_home(deployment.state))
         return True
 
     return build(

@@ -17,7 +17,7 @@ from factory.app.hiring import Wish, hire
 from factory.app.opsrepo import mirror
 from factory.app.people import as_person
 from factory.app.places import control_socket, mirror_path
-from factory.app.services import ensure_daemon, ensure_forge, ensure_gateway, folder, forge_home, stop
+from factory.app.services import VAULT, ensure_daemon, ensure_forge, ensure_gateway, folder, forge_home, stop
 from factory.app.setup import Done, Request, set_up
 from factory.config.host import host_path, load_host
 from factory.config.model import DEFAULT_ACCOUNTS, Mode
@@ -263,6 +263,7 @@ class Demo:
             model_calls=lambda: control.totals()["model_calls"],
             services=folder(state),
             poll_s=self.poll_seconds,
+            vault=[DEFAULT_ACCOUNTS[name] for name in VAULT],
         )
 
     def _told(self, facts: Facts, done: Done, seconds: float, idle: IdleTick) -> dict[str, Any]:

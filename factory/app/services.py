@@ -1,14 +1,17 @@
-"""The background processes of a deployment: embedded forge, gateway, daemon. Each is found again or started."""
+"""The background processes of a deployment: embedded forge, gateway, sentinel, dispatcher, daemon. Each is found again
+or started."""
 
 from __future__ import annotations
 
 import json
 import sys
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from factory.app.deployment import Deployment, is_free
-from factory.app.places import control_socket
+from factory.app.places import beat_file, control_socket
 from factory.backends import backend as backend_of
 from factory.config.home import write_private
 from factory.config.model import BackendHost, HostConfig
@@ -19,8 +22,12 @@ from factory.gateway.control import GatewayControl
 from factory.process import service
 
 START_S = 30.0
-SERVICES = ("daemon", "gateway", "forge")
+AGAIN_S = 30.0
+"""Until a process of the vault that could not be started is tried again."""
+SERVICES = ("daemon", "gateway", "dispatcher", "sentinel", "forge")
 """In the order in which they are stopped."""
+VAULT = ("sentinel", "dispatcher")
+"""Those of the vault."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ def folder(state: Path) -> Path:
 
 def running(deployment: Deployment) -> tuple[Service, ...]:
     """The services of this deployment, running or not."""
-    names = SERVICES if deployment.host.embedded else ("daemon", "gateway")
+    names = SERVICES if deployment.host.embedded else SERVICES[:-1]
     return tuple(Service(name, service.status(name, folder(deployment.state)).pid) for name in names)
 
 
@@ -173,16 +180,56 @@ def ensure_daemon(host: HostConfig) -> bool:
     return made.started
 
 
-def _beats(beat: Path, place: Path) -> bool:
-    """Whether the daemon that lives now has written its beat; an earlier one's, or nobody's, does not count."""
+def ensure_watch(host: HostConfig, name: str) -> bool:
+    """Have a process of the vault (one of ``VAULT``) running; True when this call started it."""
+    place = folder(host.state)
+    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    made = service.ensure(
+        name,
+        [sys.executable, "-m", f"factory.app.{name}", "--home", str(host.home)],
+        state_dir=place,
+        env=inherited(host.home),
+        ready=lambda: _beats(beat_file(host.state, name), place, name),
+        timeout_s=START_S,
+    )
+    return made.started
+
+
+class VaultProcesses:
+    """The vault's processes. Without them nothing risky starts, and all else goes on: one that cannot be started is
+    told once and tried again a little later."""
+
+    def __init__(self, deployment: Deployment, said: Callable[[str], None]) -> None:
+        self._deployment, self._said = deployment, said
+        self._troubles: dict[str, str] = {}
+        self._again: dict[str, float] = {}
+
+    def keep(self, alive: Iterable[str]) -> None:
+        """Have them running."""
+        for name in VAULT:
+            if name in alive or time.monotonic() < self._again.get(name, 0.0):
+                continue
+            try:
+                if ensure_watch(self._deployment.host, name):
+                    self._said(f"the {name} was not running: started")
+                self._troubles.pop(name, None)
+            except FactoryError as error:
+                self._again[name] = time.monotonic() + AGAIN_S
+                if self._troubles.get(name) != error.message:
+                    self._troubles[name] = error.message
+                    self._said(f"problem: {error.message}")
+
+
+def _beats(beat: Path, place: Path, name: str = "daemon") -> bool:
+    """Whether the service that lives now has written its beat; an earlier one's, or nobody's, does not count."""
     try:
         pid = json.loads(beat.read_bytes()).get("pid")
     except (FileNotFoundError, ValueError):
         return False
-    return isinstance(pid, int) and pid == service.status("daemon", place).pid
+    return isinstance(pid, int) and pid == service.status(name, place).pid
 
 
 def stop(deployment: Deployment) -> tuple[str, ...]:
-    """Stop daemon, gateway and embedded forge; names those that ran."""
+    """Stop all that runs, the daemon first and the embedded forge last; names those that ran."""
     place = folder(deployment.state)
     return tuple(name for name in SERVICES if place.is_dir() and service.stop(name, place))

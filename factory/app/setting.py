@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,11 +14,14 @@ import tomlkit
 from factory.app import offering, projects, webhooks
 from factory.app.asked import Done, Request
 from factory.app.deployment import Deployment
+from factory.app.editing import share
 from factory.app.fitness import has_commit, ops_config, refuse_unfit
+from factory.app.founding import Begun, Founding, formula_lines, found
 from factory.app.places import mirror_path
 from factory.app.prepared import AdminNeeded, Prepared, by_ourselves, instructions, observe_as_bots
 from factory.app.services import running
 from factory.app.sources import Source, looked_at
+from factory.app.wishes import guessed, push_lines, source_notes, wanted_of
 from factory.config.factory import PATH as FACTORY
 from factory.config.factory import edit_factory, load_factory
 from factory.config.home import write_private
@@ -37,19 +40,19 @@ from factory.forge.setup import (
     plan_setup,
     working_tokens,
 )
-from factory.forge.values import Label, Repo, RepoName
-from factory.forge.wanted import Wanted, repos_by_login, wanted_setup
+from factory.forge.values import Repo, RepoName
+from factory.forge.wanted import Wanted
 from factory.git import objects
 from factory.git.objects import init_bare
 from factory.git.transport import RefUpdate, Remote, fetch, ls_remote, push
 from factory.git.values import Signature
-from factory.ops.detect import Guess, detect
-from factory.ops.routes import unprotected_patterns
-from factory.ops.seed import Seed, seed
-from factory.plan.labels import ALL
+from factory.ops.detect import Guess
+from factory.ops.edit import whole
+from factory.ops.seed import POLICY, Seed, seed
 
 _AS_IT_SAYS = "as factory.toml says"
-OPS_BRANCHES = ("auto", "ledger", "journal")
+OPS_BRANCHES = {"auto": {"vault/actions/.gitkeep": b""}, "journal": dict[str, bytes]()}
+"""Orphans, and what they begin with. The ledger begins with its first entry."""
 
 
 @dataclass
@@ -88,57 +91,11 @@ class Site:
         return login, lent
 
 
-def guessed(request: Request, files: Mapping[str, bytes]) -> Guess:
-    guess = detect(files)
-    if request.ci_command is None:
-        return guess
-    return replace(guess, ci=Ci(command=request.ci_command, contexts=guess.ci.contexts), ci_reasons=("as you said",))
-
-
-def wanted_of(
-    request: Request, host: HostConfig, project: RepoName, login: str, accounts: Mapping[str, str], branch: str, ci: Ci,
-    *, ours: bool, approvers: Iterable[str] = (),
-) -> Wanted:  # fmt: skip
-    """What this request wants of the forge. ``approvers``: those whom factory.toml names already."""
-    others = [known for known in projects.every(host.state) if known.project != str(project)]
-    more: dict[str, tuple[RepoName, ...]] = {}
-    for known in others:
-        named = {**DEFAULT_ACCOUNTS, **known.accounts}
-        for account, repos in repos_by_login(RepoName.parse(known.project), RepoName.parse(known.ops), named).items():
-            more[account] = (*more.get(account, ()), *repos)
-    return wanted_setup(
-        project,
-        RepoName(project.owner, f"{project.name}-ops"),
-        accounts=accounts,
-        approvers=tuple(approvers) or (login,),
-        more_repos=more,
-        direct_patterns=unprotected_patterns(),
-        labels=tuple(Label(0, name, color, text) for name, (color, text) in ALL.items()),
-        new_people=(login,) if host.embedded else (),
-        project_branch=branch,
-        contexts=ci.contexts if ci.command else (),
-        private=request.private,
-        # A repo that we create has no rules to respect yet.
-        protect=request.protect or ours,
-    )
-
-
-def push_lines(project: RepoName, source: Source) -> list[str]:
-    forms = " with issue forms on top" if offering.missing(source.files) else ""
-    return [f"push {source.branch} ({source.tip[:12]}){forms} to {project}"]
-
-
-def source_notes(source: Source) -> tuple[str, ...]:
-    if not source.uncommitted:
-        return ()
-    what = "1 file is" if source.uncommitted == 1 else f"{source.uncommitted} files are"
-    return (f"{what} not committed in {source.url}: only commits are taken over",)
-
-
 class Setting:
     """One set-up on a forge that answers: look, then do."""
 
     source: Source
+    vault = Begun("")
 
     def __init__(
         self, request: Request, host: HostConfig, site: Site, project: RepoName, login: str,
@@ -148,6 +105,7 @@ class Setting:
         self.project, self.ops = project, RepoName(project.owner, f"{project.name}-ops")
         self.login, self.accounts, self.now, self._said, self.stack = login, accounts, now, said, stack
         self.deployment = Deployment(host)
+        stack.callback(self.deployment.close)
         self.steps: list[str] = []
         self.notes: list[str] = []
         self.config = self._config()
@@ -260,7 +218,7 @@ class Setting:
             steps += push_lines(self.project, self.source)
         ops = self.site.looker.find_repo(self.ops)
         if ops is None or ops.empty:
-            steps.append(f"seed {self.ops}")
+            steps += [f"seed {self.ops}", f"begin the ledger of {self.ops}"]
         if prepared is None:
             steps += rules
         if self.site.admin is not None:
@@ -290,6 +248,7 @@ class Setting:
         mode = self.request.mode or _default_mode(forge, self.project)
         self._push_code()
         root = self._push_seed(mode)
+        self._begin_vault(forge, root)
         mode = self.config.mode if self.config is not None else mode
         good = frozenset(self.accounts.values())
         second = plan_setup(self.site.look(self.wanted, good), self.wanted)
@@ -298,6 +257,7 @@ class Setting:
         proposals = [str(step) for step in second if isinstance(step, Propose)]
         proposals += self._offer_forms(mode)
         self._register(forge, root)
+        self._propose_policy(mode)
         if self.request.mode not in (None, mode):
             self._said(
                 f"the mode stays {mode.value}, as factory.toml says; change it with: factory mode {self.request.mode}"
@@ -378,16 +338,33 @@ class Setting:
         elif not root:
             fetch(mirror, remote, ["+refs/heads/main:refs/heads/main"])
             root = objects.log(mirror, "refs/heads/main", first_parent=True)[-1].oid
-        for branch in OPS_BRANCHES:
+        for branch, files in OPS_BRANCHES.items():
             if f"refs/heads/{branch}" not in there:
                 first = objects.build_commit(
-                    mirror, parent=None, changes={}, message=f"Begin {branch}\n", author=who, committer=who
+                    mirror, parent=None, changes=files, message=f"Begin {branch}\n", author=who, committer=who
                 )
                 updates.append(RefUpdate(f"refs/heads/{branch}", first, None))
         if updates:
             push(mirror, remote, updates)
             self.said(f"seed {self.ops} ({root[:12]})")
         return root
+
+    def _begin_vault(self, forge: ForgejoClient, root: str) -> None:
+        vault = Founding(self.deployment, self.ops, forge.repo(self.ops).id, self.accounts, self._ids())
+        self.vault = found(vault, root, self.site.admin, self.now, self.said)
+
+    def _propose_policy(self, mode: Mode) -> None:
+        """For an ops repo that was made before there was a vault: its policy comes as any change of it does."""
+        if self.vault.root:
+            return
+        text = self._seed_files(mode)[POLICY]
+        url = share(self.deployment, self.ops, [whole(POLICY, text)], "Begin the vault", self.login)["url"]
+        self.notes.append(f"approve {url}; once it is merged, the same init again begins the vault's ledger")
+
+    def _people_ids(self) -> Mapping[str, int]:
+        """Of those who may write: the approvers among them. A narrow token may ask for no account by name."""
+        client = self.site.admin or self.deployment.forge(self.factory)
+        return {user.login: user.id for user in client.writers(self.ops)}
 
     def _seed_files(self, mode: Mode) -> Mapping[str, bytes]:
         told = Seed(
@@ -402,6 +379,8 @@ class Setting:
             ci_reasons=self.guess.ci_reasons,
             accounts=self._own_accounts(),
             poll_seconds=self.request.poll_seconds,
+            ids=self._people_ids(),
+            vault=formula_lines(),
         )
         files = dict(seed(told))
 
@@ -462,6 +441,7 @@ class Setting:
             _password(self.host.state, self.login), self.guess.ci, self.guess.environment, self.guess.reasons,
             proposals, root, tuple(self.notes), self.guess.ci_reasons, self.guess.environment_reasons,
             any(s.name == "daemon" and s.pid is not None for s in running(self.deployment)), bool(self.host.backends),
+            self.vault.root,
         )  # fmt: skip
 
 

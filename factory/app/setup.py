@@ -21,8 +21,9 @@ from factory.app.deployment import free_port, is_free
 from factory.app.prepared import read_tokens
 from factory.app.projects import ProjectState
 from factory.app.services import ensure_forge, folder, forge_home
-from factory.app.setting import Setting, Site, guessed, push_lines, source_notes, wanted_of
+from factory.app.setting import Setting, Site
 from factory.app.sources import Source, address, looked_at, project_name
+from factory.app.wishes import guessed, push_lines, source_notes, wanted_of
 from factory.config.home import create_home
 from factory.config.host import host_path, load_host, write_host
 from factory.config.model import DEFAULT_ACCOUNTS, HostConfig, Mode
@@ -37,7 +38,6 @@ from factory.vault.keys.hostkeys import make_keys
 FORGE_PORT = 3000
 WEB_PORT = 3080
 FOUNDER = "founder"
-OPS_BRANCHES = ("auto", "ledger", "journal")
 EMBEDDED = ForgeVersion("embedded", "not made yet", 15)
 """What is planned for while there is no forge to ask."""
 
@@ -246,7 +246,8 @@ def _dry_bare(
     first = wanted.without_protections()
     nothing = Observed(EMBEDDED, frozenset(), {})
     steps += map(str, plan_setup(nothing, first))
-    steps += [*push_lines(project, source), f"seed {wanted.repos[1].name}"]
+    ops = wanted.repos[1].name
+    steps += [*push_lines(project, source), f"seed {ops}", f"begin the ledger of {ops}"]
     steps += [str(step) for step in plan_setup(nothing, wanted) if step not in plan_setup(nothing, first)]
     url = f"http://127.0.0.1:{host.web_port}{webhooks.PATH}"
     steps += [f"add the webhook of {repo.name} to {url}, and try it" for repo in wanted.repos]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from factory.app import beats
 from factory.app.deployment import Deployment
 from factory.app.explaining import Seen, newest
 from factory.app.places import mirror_path
 from factory.app.runs import is_alive
-from factory.app.services import running
+from factory.app.services import VAULT, running
 from factory.daemon import pauses
 from factory.daemon.board import facts_of
 from factory.errors import FactoryError, UsageError
@@ -47,6 +49,7 @@ def status(deployment: Deployment) -> dict[str, Any]:
             "trouble": beat.get("trouble", "") if up else "",
         },
         "recent_ticks": beat.get("recent_ticks", []),
+        "vault": [_watch(deployment, service) for service in services if service["name"] in VAULT],
         "addresses": {"forge": host.forge_url, "web": deployment.web_url},
         "projects": projects,
         "needs_you": sum(len(project["needs_you"]) for project in projects),
@@ -60,6 +63,21 @@ def _beat(deployment: Deployment) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {}
     return told if isinstance(told, dict) else {}
+
+
+def _watch(deployment: Deployment, service: Mapping[str, Any]) -> dict[str, Any]:
+    """What a process of the vault says of itself, and what its looks cost; apart from the daemon's ticks."""
+    beat = beats.read(deployment.state, service["name"])
+    up = service["pid"] is not None and beat.get("pid") == service["pid"]
+    counted = ("polls", "asked", "requests", "git", "appended", "poll_seconds")
+    kept: dict[str, Any] = {key: beat[key] for key in counted if key in beat}
+    return {
+        "service": service["name"],
+        "up": up,
+        "started": beat.get("started") if up else None,
+        "at": beat.get("at"),
+        "trouble": beat.get("trouble", "") if up else "",
+    } | kept
 
 
 def _project(deployment: Deployment, project: RepoName, ops: RepoName) -> dict[str, Any]:

@@ -21,9 +21,11 @@ from factory.vault.run.tree import ProjectView
 
 def make(
     deployment: Deployment, project: RepoName, ops: RepoName, *, folder: Path, instance: str,
-    secret: Callable[[str, Order], bytes], wake: Callable[[], None],
+    secret: Callable[[str, Order], bytes], wake: Callable[[], None], fence: Path | None = None,
 ) -> Runner:  # fmt: skip
-    """The runner of one ops repo. ``folder``: its part of ``state/vault``; ``instance``: ``<host>/<hex>``."""
+    """The runner of one ops repo. ``folder``: its part of ``state/vault``; ``instance``: ``<host>/<hex>``; ``fence``:
+    this instance's own copy of the ledger, without an ending."""
+    second = fence or folder / "fence"
     state = deployment.state
 
     def release_forge() -> tuple[ReleaseForge, str]:
@@ -32,8 +34,8 @@ def make(
 
     def chain() -> Chain:
         login = account(state, ops, "dispatcher")
-        git = Git(folder / "fence.git", deployment.remote(login, ops).url, deployment.token(login))
-        return Chain(git, folder / "fence.json", lambda data: "")
+        git = Git(second.with_suffix(".git"), deployment.remote(login, ops).url, deployment.token(login))
+        return Chain(git, second.with_suffix(".json"), lambda data: "")
 
     view = ProjectView(
         project, lambda: deployment.remote(account(state, ops, "release"), project),

@@ -119,6 +119,7 @@ def init(
         "proposals": list(done.proposals),
         "notes": list(done.notes),
         "seed": done.seed,
+        "ledger": done.ledger,
         "dry_run": dry_run,
         "steps": list(done.steps),
         "up": done.up,
@@ -156,6 +157,8 @@ def _shown(facts: dict[str, Any], done: Done) -> str:
     lines += _guess(facts)
     if facts["password"]:
         lines.append(f"  sign in    {facts['login']} / {facts['password']}")
+    if facts["ledger"]:
+        lines.append(f"  ledger     begins with {facts['ledger']}: keep that number somewhere else")
     lines += _rest(facts)
     if facts["up"] and facts["steps"]:
         lines.append("next: factory down, then factory up --detach: what runs does not serve it yet")

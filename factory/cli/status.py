@@ -30,7 +30,7 @@ def _text(facts: Any) -> str:
     ]
     for project in facts["projects"]:
         lines += ["", *_project(project)]
-    lines += ["", _ticks(facts["recent_ticks"])]
+    lines += ["", _ticks(facts["recent_ticks"]), *_vault(facts["vault"])]
     lines.append(f"forge {facts['addresses']['forge']}   run logs {facts['addresses']['web']}")
     return "\n".join(lines)
 
@@ -76,6 +76,21 @@ def _problems(problems: Any) -> list[str]:
         return []
     shown = [f"  problem  {Problem(p['path'], p['line'], p['message'])}" for p in problems[:PROBLEMS_SHOWN]]
     return [*shown, "           all of them, and what would be right: factory check"]
+
+
+def _vault(watches: Any) -> list[str]:
+    """What watches and starts for the vault, with what its looks have cost so far."""
+    lines = []
+    for watch in watches:
+        if not watch["up"]:
+            lines.append(f"vault: the {watch['service']} is down: nothing that waits for approval can start")
+            continue
+        cost = [f"{watch['polls']} looks", f"{watch['requests']} forge requests"]
+        cost += [f"{watch['git']} git commands to the forge"] if "git" in watch else []
+        cost += [f"{watch['asked']} asked for"] if watch.get("asked") else []
+        trouble = f"; trouble: {watch['trouble']}" if watch["trouble"] else ""
+        lines.append(f"vault: {watch['service']} since {moment(watch['started'])}: {', '.join(cost)}{trouble}")
+    return lines
 
 
 def _ticks(recent: Any) -> str:

@@ -172,8 +172,7 @@ class VaultView:
 
     def _action(self, state: State, pull: int | None) -> ActionFact:
         assert state.at is not None
-        action = merged_action(self._mirror, state) if state.final and not state.verified else None
-        frees = action.unblocks if action is not None else state.verified.get("unblocks")
+        frees = state.verified.get("unblocks")
         fact = ActionFact(
             id=state.id, kind=state.kind, seq=state.seq, at=state.at, state=stands(state),
             tier=str(state.verified.get("tier", "")), pull=pull, words=words_of(state),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ class IdleTick:
     processes: float
     model_calls: float
     ticks: int
+    vault_requests: float = 0.0
+    """Of the vault's own processes in the same time."""
 
     def as_dict(self) -> dict[str, float]:
         return asdict(self)
@@ -32,24 +34,26 @@ def measure(
     model_calls: Callable[[], int],
     services: Path,
     poll_s: float,
+    vault: Collection[str] = (),
 ) -> IdleTick:
     """Let ``ticks`` ticks pass and divide what they cost. Raises RunFailed when the daemon does not tick.
 
+    ``vault``: logins of the vault's processes, which look at the forge by themselves; their requests count apart.
     Processes are those that daemon, forge and gateway started and waited for, or have: the kernel adds a child's page
     faults to its parent's account when it is reaped, so an unchanged account and no child mean that there was none.
     """
     deadline = time.monotonic() + (ticks + 5) * max(poll_s, 1.0) + 60
     _settle(daemon, services, deadline)
     first = _ticks(daemon)
-    before = (_lines(access_log), _children(services), model_calls())
+    before = (*_requests(access_log, vault), _children(services), model_calls())
     while _ticks(daemon) < first + ticks:
         if time.monotonic() > deadline:
             raise RunFailed(f"counting idle ticks: the daemon made {_ticks(daemon) - first} of {ticks} in time")
         time.sleep(0.02)
     passed = _ticks(daemon) - first
-    after = (_lines(access_log), _children(services), model_calls())
-    requests, processes, calls = (round((b - a) / passed, 2) for a, b in zip(before, after, strict=True))
-    return IdleTick(requests, processes, calls, passed)
+    after = (*_requests(access_log, vault), _children(services), model_calls())
+    ours, vaults, processes, calls = (round((b - a) / passed, 2) for a, b in zip(before, after, strict=True))
+    return IdleTick(ours, processes, calls, passed, vaults)
 
 
 def _settle(daemon: Path, services: Path, deadline: float) -> None:
@@ -73,9 +77,13 @@ def _ticks(daemon: Path) -> int:
         return 0
 
 
-def _lines(log: Path) -> int:
+def _requests(log: Path, vault: Collection[str]) -> tuple[int, int]:
+    """Lines of the access log: those of everybody else, and those of the vault's accounts."""
+    marks = [f'"user": {json.dumps(login)}'.encode() for login in vault]
     with log.open("rb") as file:
-        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
+        lines = [line for line in file if line.endswith(b"\n")]
+    apart = sum(any(mark in line for mark in marks) for line in lines)
+    return len(lines) - apart, apart
 
 
 def _children(services: Path) -> int:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from factory.config.home import data_dir
 from factory.config.model import AgentEntry, Budgets, Ci, Environment, Mode
@@ -20,6 +21,17 @@ from factory.ops.markdown import plain
 from factory.ops.toml_text import toml_value
 
 _SUFFIX = ".j2"
+
+
+@dataclass(frozen=True)
+class VaultLine:
+    """A formula of the vault as the first policy names it."""
+
+    key: str
+    """``name@version``."""
+    digest: str
+    tier: str
+    description: str
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,12 @@ class Seed:
     more_people: tuple[str, ...] = ()
     """Further approvers."""
     poll_seconds: float = 30
+    ids: Mapping[str, int] = field(default_factory=dict)
+    """Login -> account id of the approvers. Without those of all of them there is no policy."""
+    vault: tuple[VaultLine, ...] = ()
+
+
+POLICY = "vault/policy.toml"
 
 
 def seed(what: Seed, templates: Path | None = None) -> Mapping[str, bytes]:
@@ -55,7 +73,7 @@ def seed(what: Seed, templates: Path | None = None) -> Mapping[str, bytes]:
     project_url = f"{what.forge_url.rstrip('/')}/{what.project}"
     people = list(dict.fromkeys((what.founder, *what.more_people)))
     facts = DashboardFacts(what.project, project_url, what.mode.value, prerequisites=())
-    values = {
+    values: dict[str, Any] = {
         "project": what.project,
         "project_url": project_url,
         "forge_url": what.forge_url,
@@ -72,8 +90,11 @@ def seed(what: Seed, templates: Path | None = None) -> Mapping[str, bytes]:
         "poll_seconds": what.poll_seconds,
         "today": f"{what.now.astimezone(UTC):%Y-%m-%d}",
         "dashboard": render(facts, what.now),
+        "ids": [what.ids.get(login, 0) for login in people],
+        "vault": [replace(line, description=_comment(line.description)) for line in what.vault],
     }
-    return render_folder(folder, values)
+    files = render_folder(folder, values)
+    return files if all(values["ids"]) else {path: data for path, data in files.items() if path != POLICY}
 
 
 def issue_templates(folder: str = ".forgejo/ISSUE_TEMPLATE") -> Mapping[str, bytes]:

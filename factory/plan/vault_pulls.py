@@ -61,7 +61,7 @@ def decide(world: World, facts: PullFacts, now: datetime) -> Effect | Obstacle |
         return Obstacle("files-unknown", "its file is not known yet", "the next tick")
     wrong = _wrong(facts, request, now)
     if wrong is not None:
-        return _close(world, facts, request, *wrong)
+        return _close(world, facts, *wrong)
     if request.tier == LOW and pull.base_ref == AUTO:
         return _merge(world, facts, _rule(world, AUTO), "a low action needs nobody's approval")
     return _await(world, facts, request)
@@ -122,8 +122,8 @@ def _merge(world: World, facts: PullFacts, rule: GateRules, reason: str) -> Effe
     return _effect(world, facts, "merge-vault", reason, operations, pull.head_sha)
 
 
-def _close(world: World, facts: PullFacts, request: RequestFact, state: str, code: str, words: str) -> Effect:
-    """Close it with its reason, tell what waited for it, and keep it in the ops repo."""
+def _close(world: World, facts: PullFacts, state: str, code: str, words: str) -> Effect:
+    """Close it with its reason, and keep that in the ops repo."""
     pull, repo, account = facts.pull, str(world.ops), world.config.account("vault")
     id = pull.head_ref.removeprefix(BRANCH)
     result = VaultResult(id, state, pull.updated_at, fired=False, words=words, code=code, pull=pull.number)
@@ -131,7 +131,6 @@ def _close(world: World, facts: PullFacts, request: RequestFact, state: str, cod
         PostComment(repo, account, pull.number, f"Closed: {words}. Nothing was done."),
         ClosePull(repo, account, pull.number),
         DeleteBranch(repo, account, pull.head_ref, pull.head_sha),
-        *_to_issues(world, request.frees, f"The vault action `{id}` was closed: {words}. Nothing was done."),
         _write(world, result),
     )
     return _effect(world, facts, "close-vault", words, operations, f"{pull.head_sha} {code}")
@@ -175,22 +174,12 @@ def _ending(world: World, action: ActionFact) -> Effect:
     if action.pull:
         operations.append(PostComment(repo, world.config.account("vault"), action.pull, action.says))
     message = f"Vault action {action.id}: {action.kind.lower()}"
-    if action.kind != "DONE":
-        operations += _to_issues(world, action.frees, f"About the vault action `{action.id}`:\n\n{action.says}")
     files = {action.file: action.text, **dict(action.files)}
     operations.append(OpsWrite(repo, world.config.account("factory"), files, message))
     return Effect(
         effect_id(about, "tell-vault", f"{action.id} {action.seq}"), about, "tell-vault",
         f"{action.id} {action.state}", tuple(operations), Preconditions(unpaused=ALL),
     )  # fmt: skip
-
-
-def _to_issues(world: World, refs: tuple[str, ...], body: str) -> list[Operation]:
-    """The same words where it was asked from: on the project's issues that wait for it. One that is not in view is left
-    out: an asker may name what does not exist, and that must not keep the rest from being told."""
-    project, account = str(world.project), world.config.account("factory")
-    known = sorted(facts.issue.number for facts in world.issues if f"{project}#{facts.issue.number}" in refs)
-    return [PostComment(project, account, number, body) for number in known]
 
 
 def comparisons(world: World) -> Iterable[Effect]:

@@ -149,7 +149,10 @@ def test_an_idle_tick_costs_three_requests_and_nothing_else(demo: Finished, inst
     began, lines = ticks(), len(log.read_bytes().splitlines())
     wait_for("three more ticks", lambda: ticks() >= began + 3)
     passed = ticks() - began
-    assert len(log.read_bytes().splitlines()) - lines <= 3 * passed
+    who = [json.loads(line)["user"] for line in log.read_bytes().splitlines()[lines:]]
+    # The vault's processes look by themselves, and are counted apart.
+    ours = [user for user in who if user not in ("sentinel-bot", "dispatcher-bot")]
+    assert len(ours) <= 3 * passed
     # And by the daemon's own account, which a person sees.
     told = installed.run("status", "--json", home=demo.home).facts()
     assert told["up"]

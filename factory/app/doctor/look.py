@@ -9,7 +9,7 @@ from pathlib import Path
 
 from factory.app.configuration import check_all
 from factory.app.deployment import Deployment
-from factory.app.doctor import forge, host, machine, project, secrets
+from factory.app.doctor import forge, host, machine, project, secrets, vault
 from factory.app.doctor.finding import Finding, State, note, ok, problem
 from factory.config.host import host_path
 from factory.errors import ConfigInvalid, FactoryError
@@ -41,6 +41,7 @@ def _deployment(deployment: Deployment, now: datetime) -> Iterator[Finding]:
     if any(found.state is not State.OK for found in reachable):
         return
     yield from _guarded("project", _configuration(deployment))
+    yield from vault.processes(deployment)
     for name, ops in deployment.projects():
         try:
             config = project.config_of(deployment, ops)
@@ -50,6 +51,7 @@ def _deployment(deployment: Deployment, now: datetime) -> Iterator[Finding]:
         yield from _guarded("forge", forge.look(deployment, name, ops, config))
         yield from _guarded("project", project.look(deployment, name))
         yield from _guarded("vault", secrets.look(deployment, name))
+        yield from _guarded("vault", vault.look(deployment, name, ops, now))
 
 
 def _guarded(area: str, findings: Iterable[Finding]) -> Iterator[Finding]:

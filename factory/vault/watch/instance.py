@@ -34,13 +34,12 @@ class Instance:
 
     def mirror(self, folder: Path) -> Path:
         """This instance's bare copy of the ops repo. One whose writer was killed in the middle is begun anew."""
-        path = folder / ("repo.git" if self.slot == 0 else f"repo-{self.slot}.git")
-        if path.is_dir() and any(path.rglob("*.lock")):
-            # Whatever still writes there keeps its own folder; all that is in it comes again from the forge.
-            gone = path.with_name(f"{path.name}.left-{secrets.token_hex(4)}")
-            path.rename(gone)
-            shutil.rmtree(gone, ignore_errors=True)
-        return path
+        _clear(self.fence(folder).with_suffix(".git"))
+        return _clear(folder / ("repo.git" if self.slot == 0 else f"repo-{self.slot}.git"))
+
+    def fence(self, folder: Path) -> Path:
+        """Without an ending: this instance's second copy of the ledger, which its runs' credentials are checked on."""
+        return folder / ("fence" if self.slot == 0 else f"fence-{self.slot}")
 
     def ear(self, home: Path) -> Path:
         """Where it can be woken."""
@@ -76,6 +75,15 @@ def enlist(home: Path, folders: Iterable[Path], host: str) -> Instance:
             taken.append(stack.enter_context(lock))
         stack.pop_all()
         return Instance(f"{host}/{name}", slot, taken)
+
+
+def _clear(mirror: Path) -> Path:
+    if mirror.is_dir() and any(mirror.rglob("*.lock")):
+        # Whatever still writes there keeps its own folder; all that is in it comes again from the forge.
+        gone = mirror.with_name(f"{mirror.name}.left-{secrets.token_hex(4)}")
+        mirror.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+    return mirror
 
 
 def lock_of(folder: Path, instance: str) -> Path:

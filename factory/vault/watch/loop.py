@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from factory.errors import FactoryError
-from factory.vault.canonical import Refused
+from factory.git.hardened import GitTrouble
+from factory.vault.canonical import Refused, Unclear
 from factory.vault.ledger import Ledger
-from factory.vault.ports import Unclear
 
 RETRY_MAX_S = 60.0
 MAX_ROUNDS = 50
@@ -39,6 +39,10 @@ class Post:
     dispatcher: Callable[[], Turning]
     """Made when first needed: that may need the forge."""
     poll_seconds: Callable[[], float]
+    words: Callable[[Refused], str] = str
+    """Of a ledger that is not as this host knows it, for people."""
+    after: Callable[[], None] = lambda: None
+    """After each turn that came to its end. Raises OSError."""
     trouble: str = ""
     """Why nothing can be done now, or what a person should know."""
     turns: int = 0
@@ -57,6 +61,7 @@ class Post:
         alarms = self._turning.alarms
         if "forge" in alarms:
             raise Unclear(alarms["forge"])
+        self.after()
         self.failed, self.trouble = 0, _words(self._turning.ledger, alarms)
         return self._turning.ledger.tip != tip
 
@@ -124,8 +129,8 @@ class Loop:
         except FactoryError as error:
             post.fail(error.message, self.clock())
         except Refused as refused:
-            post.fail(f"{refused.words} ({refused.code})", self.clock())
-        except (Unclear, OSError) as error:
+            post.fail(post.words(refused), self.clock())
+        except (Unclear, GitTrouble, OSError) as error:
             post.fail(str(error) or type(error).__name__, self.clock())
         except Exception:
             # A bug must neither end the dispatcher, whose runs go on, nor pass for an answer: nothing starts.

@@ -70,6 +70,7 @@ class Sentinel:
 
     def run(self) -> None:
         """Look every ``poll_seconds`` and whenever somebody asks, until stopped."""
+        self.beat()
         with listening(self.door) as door:
             due = time.monotonic()
             while not self.stopped():

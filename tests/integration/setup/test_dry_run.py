@@ -34,6 +34,7 @@ def test_where_there_is_nothing_it_says_what_would_be_made(somebody: Somebody) -
     assert lines[lines.index("  seed founder/hello-ops") - 1 :] == [
         "  push trunk (COMMIT) with issue forms on top to founder/hello",
         "  seed founder/hello-ops",
+        "  begin the ledger of founder/hello-ops",
         "  protect trun[k] of founder/hello (new rule)",
         "  keep the tags of founder/hello for founder, release-bot",
         "  protect mai[n] of founder/hello-ops (new rule)",

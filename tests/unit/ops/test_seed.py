@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from factory.errors import ConfigInvalid
 from factory.ops.dashboard import DashboardFacts, due, edit, splice
 from factory.ops.edit import parse_problem
 from factory.ops.routes import route
-from factory.ops.seed import Seed, issue_templates, render_folder, seed, toml_value
+from factory.ops.seed import POLICY, Seed, VaultLine, issue_templates, render_folder, seed, toml_value
 
 NOW = datetime(2026, 11, 21, 9, 15, tzinfo=UTC)
 PLAIN = Seed("ada/shop", Mode.SUGGEST, "ada", "http://127.0.0.1:3000", NOW)
@@ -77,6 +78,23 @@ def test_every_file_is_one_the_writer_could_have_written(what: Seed) -> None:
 
 def test_the_same_values_give_the_same_bytes() -> None:
     assert seed(RICH) == seed(RICH)
+
+
+LINES = (VaultLine("release@1", "a" * 64, "high", 'Tag "it"\n[x]\x7f'), VaultLine("collect@1", "b" * 64, "low", "Read"))
+
+
+def test_the_policy_names_people_by_id_and_formulas_by_digest() -> None:
+    text = seed(replace(RICH, ids={"ada": 3, "bob": 5}, vault=LINES))[POLICY]
+    policy = tomllib.loads(text.decode())
+    assert (policy["admins"], policy["approvers"], policy["logins"]) == ([3, 5], [3, 5], {"ada": 3, "bob": 5})
+    assert policy["formulas"]["release@1"] == {"tier": "high", "digest": "a" * 64}
+    assert b"admins = [3, 5]  # ada, bob\n" in text
+
+
+@pytest.mark.parametrize("ids", [{}, {"ada": 3}, {"ada": 3, "bob": 0}])
+def test_without_everybodys_id_there_is_no_policy(ids: dict[str, int]) -> None:
+    """A missing policy refuses everything; one that names nobody, or account 0, would be worse than none."""
+    assert POLICY not in seed(replace(RICH, ids=ids, vault=LINES))
 
 
 @pytest.mark.parametrize("what", [PLAIN, RICH])

@@ -156,25 +156,6 @@ def test_a_rejection_is_told_where_it_was_asked_and_in_the_ops_repo() -> None:
     assert 'words = "founder asks for changes"\n' in text
 
 
-def test_what_waited_for_it_is_told_too() -> None:
-    frees = (f"{b.PROJECT}#1", f"{b.PROJECT}#99", "acme/site#4")
-    issues = (b.ready(),)
-    rejected = pull(reviews=[b.review(ReviewState.REQUEST_CHANGES, "founder")])
-    found = effect(rejected, request(frees=frees), issues=issues)
-    assert found is not None
-    (told,) = (op for op in found.operations if isinstance(op, PostComment) and op.repo == str(b.PROJECT))
-    assert (told.number, told.account) == (1, "factory-bot")
-    assert "founder asks for changes. Nothing was done." in told.body
-    refused = action(kind="REFUSED", frees=frees, says="It was refused.")
-    there = b.world(issues, vault=VaultFacts(actions=(refused,)))
-    ending = next(e for e in decide(there, b.NOW).effects if e.kind == "tell-vault")
-    bodies = [op.body for op in ending.operations if isinstance(op, PostComment) and op.repo == str(b.PROJECT)]
-    assert bodies == [f"About the vault action `{ID}`:\n\nIt was refused."]
-    quiet = b.world(issues, vault=VaultFacts(actions=(action(frees=frees),)))
-    done = next(e for e in decide(quiet, b.NOW).effects if e.kind == "tell-vault")
-    assert all(op.repo == str(b.OPS) for op in done.operations if isinstance(op, PostComment))
-
-
 def closed() -> PullFacts:
     return pull(state=ItemState.CLOSED, closed_at=b.ago(2), reviews=[], files=[])
 

@@ -1,0 +1,177 @@
+"""The dispatcher of one host: ``python -m factory.app.dispatcher --home HOME`` serves all its ops repos.
+
+The only place that hands forge, sentinel, runner and keys to the vault's trusted part. It has an account of its own,
+which may push the ledger and nothing else; several may run, on one host and on many.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tomllib
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from factory.app import projects, vault_running
+from factory.app.beats import BeatFile, to_log
+from factory.app.deployment import Deployment
+from factory.app.places import sentinel_door, vault_folder, vault_home
+from factory.config.home import packaged
+from factory.config.model import DEFAULT_ACCOUNTS
+from factory.daemon.wake import Wake
+from factory.errors import ConfigInvalid, FactoryError
+from factory.forge.client import ForgejoClient
+from factory.forge.values import RepoName
+from factory.git.hardened import GitTrouble
+from factory.vault.canonical import Refused
+from factory.vault.dispatch import Dispatcher
+from factory.vault.gather import Handed
+from factory.vault.keys.hostkeys import HostKeys
+from factory.vault.keys.letters import PullLetters
+from factory.vault.keys.opening import Opener
+from factory.vault.people.words import meaning
+from factory.vault.run.runner import Runner
+from factory.vault.watch import marks
+from factory.vault.watch.asking import AskedSentinel
+from factory.vault.watch.forge_reads import ForgeReads
+from factory.vault.watch.instance import Instance, enlist
+from factory.vault.watch.loop import Loop, Post
+from factory.vault.watch.metered import MeteredGit
+from factory.vault.watch.wake import awaiting, heard
+
+SERVICE = "dispatcher"
+MARK = "ledger.json"
+FORGE_S = 10.0
+"""For one answer of the forge; a turn asks several things."""
+POLL_S, LEAST_S, MOST_S = 30.0, 0.2, 300.0
+MAX_CONFIG = 256 * 1024
+END_S = 3.0
+"""For runs in flight to end when the dispatcher is told to; what is cut off is found again by its lock."""
+
+
+class Serving:
+    """One ops repo with real adapters."""
+
+    def __init__(
+        self, deployment: Deployment, project: RepoName, ops: RepoName, instance: Instance, wake: Wake
+    ) -> None:
+        known = projects.load(deployment.state, project)
+        if known is None:
+            raise ConfigInvalid(f"serving {ops}: its set-up is not complete", hint="run the same `factory init` again")
+        login = {**DEFAULT_ACCOUNTS, **known.accounts}["dispatcher"]
+        self._deployment, self.project, self.ops, self._instance, self._wake = deployment, project, ops, instance, wake
+        self._remote = deployment.remote(login, ops)
+        self.folder = vault_folder(deployment.state, str(ops))
+        self.client = ForgejoClient(deployment.host.forge_url, deployment.token(login), timeout_s=FORGE_S)
+        self.git: MeteredGit | None = None
+        self.runner: Runner | None = None
+        self._dispatcher: Dispatcher | None = None
+        self.post = Post(str(ops), self.made, self.poll_seconds, self.why, self.kept)
+
+    def made(self) -> Dispatcher:
+        """The trusted part with all that it is given. Raises GitTrouble, OSError."""
+        state, mirror = self._deployment.state, self._instance.mirror(self.folder)
+        if marks.heal(self.folder / MARK, self._copy):
+            to_log(f"{self.ops}: the state was restored from a backup; the newer mark of the ledger counts")
+        self.git = MeteredGit(mirror, self._remote.url, self._remote.token)
+        sentinel = AskedSentinel(self.folder, sentinel_door(state), self.ops)
+        self.runner = self.runner or vault_running.make(
+            self._deployment, self.project, self.ops, folder=self.folder, instance=self._instance.name,
+            secret=Opener(state, mirror).secret, wake=self._wake.now, fence=self._instance.fence(self.folder),
+        )  # fmt: skip
+        handed = Handed(
+            self.git, ForgeReads(self.client, self.ops, sentinel.writers), sentinel, self.runner,
+            HostKeys(state, PullLetters(self.client, self.ops)), packaged_formula,
+        )  # fmt: skip
+        self._dispatcher = Dispatcher(handed, self._instance.name, self.folder / MARK)
+        return self._dispatcher
+
+    @property
+    def _copy(self) -> Path:
+        return self._deployment.host.cache / "vault" / f"{self.folder.name}.mark.json"
+
+    def kept(self) -> None:
+        """After each turn. Raises OSError."""
+        marks.keep(self.folder / MARK, self._copy)
+
+    def poll_seconds(self) -> float:
+        """As the approved factory.toml says, within bounds."""
+        if self._dispatcher is None or self.git is None or not self._dispatcher.ledger.trust:
+            return POLL_S
+        commit = self._dispatcher.ledger.trust[-1].evidence["commit"]
+        try:
+            (data,) = self.git.read([f"{commit}:factory.toml"], MAX_CONFIG)
+            wanted: Any = tomllib.loads((data or b"").decode()).get("poll_seconds", POLL_S)
+        except (GitTrouble, ValueError):
+            return POLL_S
+        number = isinstance(wanted, int | float) and not isinstance(wanted, bool)
+        return min(MOST_S, max(LEAST_S, float(wanted))) if number else POLL_S
+
+    def why(self, refused: Refused) -> str:
+        """A refusal of the ledger itself, in a person's words."""
+        means = meaning(refused.code)
+        return f"{means.words}: {refused.words}. Nothing starts; {means.approver} (`factory vault audit`)"
+
+    def close(self) -> None:
+        if self.runner is not None:
+            self.runner.close(END_S)
+        self.client.close()
+
+
+@cache
+def packaged_formula(name: str) -> bytes | None:
+    """Bytes of a packaged formula; None: there is none of that name."""
+    return packaged("formulas").get(name)
+
+
+def run_dispatcher(deployment: Deployment, beat_name: str = SERVICE) -> None:
+    """Turn until SIGTERM or SIGINT. Raises ConfigInvalid, Conflict."""
+    wake, beat = Wake(), BeatFile(deployment.state, beat_name)
+    home = vault_home(deployment.state)
+    pairs = deployment.projects()
+    folders = [vault_folder(deployment.state, str(ops)) for _, ops in pairs]
+    with ExitStack() as stack:
+        instance = stack.enter_context(enlist(home, folders, deployment.host.host))
+        ear = stack.enter_context(awaiting(instance.ear(home)))
+        serving = []
+        for project, ops in pairs:
+            serving.append(Serving(deployment, project, ops, instance, wake))
+            stack.callback(serving[-1].close)
+        loop = Loop(
+            posts=[one.post for one in serving], sleep=wake.sleep, stopped=lambda: wake.stop, ear=ear.fileno(),
+            heard=lambda: heard(ear), beat=lambda: beat.write(_beat(loop, instance, serving)), said=to_log,
+        )  # fmt: skip
+        with wake.on_signals():
+            loop.run()
+
+
+def _beat(loop: Loop, instance: Instance, serving: Sequence[Serving]) -> dict[str, Any]:
+    return {
+        "instance": instance.name,
+        "polls": sum(one.post.turns for one in serving),
+        "requests": sum(one.client.requests for one in serving),
+        "git": sum(one.git.commands for one in serving if one.git is not None),
+        "appended": sum(one.git.appended for one in serving if one.git is not None),
+        "trouble": loop.trouble,
+    }
+
+
+def main(argv: Sequence[str]) -> int:
+    """The process. Returns its exit code."""
+    parser = argparse.ArgumentParser(prog="factory.app.dispatcher")
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--beat", default=SERVICE, help="name of its beat file, for one that runs beside the service")
+    given = parser.parse_args(argv)
+    try:
+        run_dispatcher(Deployment.open(given.home), given.beat)
+    except FactoryError as error:
+        to_log(f"{error.message}" + (f"\n  hint: {error.hint}" if error.hint else ""))
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,48 @@
+"""The vault: do its processes run, and is the forge set as it must be, as the sentinel last saw it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from factory.app import beats
+from factory.app.deployment import Deployment
+from factory.app.doctor.finding import Finding, note, ok, problem
+from factory.app.places import vault_folder
+from factory.app.services import VAULT, running
+from factory.forge.values import RepoName
+from factory.vault.ports import Unclear
+from factory.vault.watch import settings
+from factory.vault.watch.asking import current
+
+AREA = "vault"
+
+
+def processes(deployment: Deployment) -> Iterator[Finding]:
+    """What the vault's running processes say of themselves."""
+    for service in running(deployment):
+        if service.name not in VAULT or service.pid is None:
+            continue
+        beat = beats.read(deployment.state, service.name)
+        if beat.get("trouble"):
+            log = deployment.state / "services" / f"{service.name}.log"
+            yield problem(AREA, service.name, beat["trouble"], f"its log is {log}")
+        else:
+            yield ok(AREA, service.name, f"{beat.get('polls', 0)} looks since {beat.get('started', '?')}")
+
+
+def look(deployment: Deployment, project: RepoName, ops: RepoName, now: datetime) -> Iterator[Finding]:
+    """What the sentinel knows of one ops repo."""
+    name = f"settings of {ops}"
+    try:
+        seen = current(vault_folder(deployment.state, str(ops)), now)
+    except Unclear as unclear:
+        yield note(AREA, name, str(unclear), "factory up --detach")
+        return
+    again = f"factory init {deployment.host.forge_url.rstrip('/')}/{project}"
+    for words in seen.wrong:
+        yield problem(AREA, name, words, f"{again}; until then nothing of the vault starts")
+    if not seen.wrong:
+        since = f"{seen.since.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+        admins = ", ".join(settings.admins(seen.facts))
+        yield ok(AREA, name, f"as they must be, unchanged since {since} UTC; its admins are {admins}")

@@ -1,0 +1,206 @@
+"""Attacks on what is around the trusted part: settings, history, locks, clocks, wakes.
+
+Forge and sentinel are real processes; the dispatcher is one of this process, so that a check can be switched off."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from factory.app.services import forge_home
+from factory.forge.values import BranchProtection
+from factory.git.hardened import Git
+from factory.vault import chain, gather
+from factory.vault.action import Tier
+from factory.vault.ledger import ALL
+from factory.vault.watch.wake import awaiting, heard, poke
+from tests.integration.vault.attacks.blind import Blind
+from tests.integration.vault.attacks.register import RUNS, Seen, attack, elsewhere
+from tests.integration.vault.watch.conftest import Asked, House, until
+
+CONTRACT = "tests/contract/test_vault_watch.py"
+RAN = ["STARTED", "DONE"]
+LONG_AGO = timedelta(hours=80)
+"""A request of that age expired eight hours ago."""
+
+
+@pytest.fixture
+def off(monkeypatch: pytest.MonkeyPatch) -> Blind:
+    return Blind(monkeypatch)
+
+
+def rule(house: House, name: str = "mai[n]") -> BranchProtection:
+    return next(rule for rule in house.admin.protections(house.ops) if rule.rule_name == name)
+
+
+def approved(house: House, asked: Asked) -> Asked:
+    house.approve(asked)
+    house.merge(asked)
+    return asked
+
+
+def bare(house: House) -> Path:
+    """The ops repo where the embedded forge keeps it: who is there is its site admin, or broke in."""
+    return forge_home(house.state) / "repos" / house.ops.owner / f"{house.ops.name}.git"
+
+
+def git(house: House, *words: str) -> str:
+    env = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"}
+    for who in ("AUTHOR", "COMMITTER"):
+        env |= {f"GIT_{who}_NAME": "x", f"GIT_{who}_EMAIL": "x@x.invalid"}
+    argv = ["git", f"--git-dir={bare(house)}", *words]
+    return subprocess.run(argv, env=env, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@attack(35, "A branch rule is taken off while a request is open, and put back before it is merged", forge="allows",
+        vault="settings-changed", check="how the forge is set is what it was when the request was opened")  # fmt: skip
+def test_attack_35_a_rule_taken_off_and_put_back(watched: House, off: Blind) -> Seen:
+    def tried() -> Asked:
+        asked = watched.ask(Tier.MEDIUM)
+        with watched.hand() as serving:
+            assert watched.fired(serving, asked) == ["SEEN"]
+        kept = rule(watched)
+        watched.admin.delete_protection(watched.ops, kept.rule_name)
+        watched.admin.set_protection(watched.ops, kept)
+        return approved(watched, asked)
+
+    asked = tried()
+    with watched.hand() as serving:
+        assert watched.fired(serving, asked) == ["SEEN", "REFUSED"]
+    code = watched.entry(asked.id, "REFUSED").evidence["code"]
+    off.settings()
+    second = tried()
+    with watched.hand() as serving:
+        return Seen("allows", code, RUNS if watched.fired(serving, second)[-2:] == RAN else "")
+
+
+@attack(35, "A branch rule is weakened, and stays so", forge="allows", vault="settings-wrong",
+        check="the forge is set as set-up wants it")  # fmt: skip
+def test_attack_35_a_rule_that_stays_weak(watched: House, off: Blind) -> Seen:
+    kept = rule(watched, "aut[o]")
+    watched.admin.set_protection(watched.ops, replace(kept, enable_merge_whitelist=False))
+    try:
+        asked, second = watched.ask(), watched.ask()
+        with watched.hand() as serving:
+            watched.fired(serving, asked)
+            watched.merge(asked)
+            assert watched.fired(serving, asked) == ["SEEN", "REFUSED"]
+        code = watched.entry(asked.id, "REFUSED").evidence["code"]
+        off.settings()
+        watched.merge(second)
+        with watched.hand() as serving:
+            return Seen("allows", code, RUNS if watched.fired(serving, second)[-2:] == RAN else "")
+    finally:
+        watched.admin.set_protection(watched.ops, kept)
+        # What is opened from then on was opened under settings that the sentinel had seen already.
+        seen = watched.sentinel().settings()
+        until(lambda: datetime.now(UTC) >= seen.since)
+
+
+@attack(36, "The history of main is rewritten by whoever can write the forge's files", forge="allows",
+        vault="the vault is frozen",
+        check="what was in force must still be on main")  # fmt: skip
+def test_attack_36_history_rewritten(watched: House, monkeypatch: pytest.MonkeyPatch) -> Seen:
+    with watched.hand() as serving:
+        asked, waiting = watched.ask(Tier.MEDIUM), watched.ask()
+        assert watched.fired(serving, asked) == watched.kinds(waiting.id) == ["SEEN"]
+        assert watched.fired(serving, approved(watched, asked))[-2:] == RAN
+        before = git(watched, "rev-parse", "refs/heads/main")
+        forged = git(watched, "commit-tree", "refs/heads/main^{tree}", "-m", "Begin")
+        watched.merge(waiting)
+        git(watched, "update-ref", "refs/heads/main", forged)
+        try:
+            assert watched.fired(serving, waiting) == ["SEEN"]
+            serving.post.step()
+            assert serving.post.trouble.startswith("frozen: the history of main was rewritten")
+            dispatcher = serving.made()
+            dispatcher.chain.sync()
+            dispatcher.chain.append([dispatcher._entry("UNFREEZE", ALL, {"words": "the test looked"})])
+            real = Git.is_ancestor
+            monkeypatch.setattr(Git, "is_ancestor", lambda self, old, new: new == forged or real(self, old, new))
+            ran = RUNS if watched.fired(serving, waiting)[-2:] == RAN else ""
+            return Seen("allows", "the vault is frozen", ran)
+        finally:
+            git(watched, "update-ref", "refs/heads/main", before)
+
+
+@attack(50, "A lock that a dead server process left on the ledger's branch", forge="blocks",
+        vault="nothing starts, and it is told", check="what may start is on the ledger first",
+        off="cannot: who starts is told so by the push itself")  # fmt: skip
+def test_attack_50_a_stale_lock_on_the_server(watched: House, monkeypatch: pytest.MonkeyPatch) -> Seen:
+    monkeypatch.setattr(chain, "TRIES", 1)  # the server waits for the lock itself each time
+    asked = watched.ask()
+    with watched.hand() as serving:
+        assert watched.fired(serving, asked) == ["SEEN"]
+        watched.merge(asked)
+        stale = bare(watched) / "refs" / "heads" / "ledger.lock"
+        stale.touch()
+        try:
+            dispatcher = serving.made()
+            dispatcher.turn()
+            told = dispatcher.alarms["forge"]
+            assert "the ledger did not take it" in told
+            assert watched.kinds(asked.id) == ["SEEN"]
+        finally:
+            stale.unlink()
+        assert watched.fired(serving, asked)[-2:] == RAN
+    return Seen("blocks", "nothing starts, and it is told", "cannot: who starts is told so by the push itself")
+
+
+@attack(51, "This host's clock is hours slow, so that an expired request looks young", forge="-",
+        vault="nothing starts, and it is told",
+        check="the later of two clocks counts, and nothing starts where they differ by minutes")  # fmt: skip
+def test_attack_51_a_clock_that_is_wrong(watched: House, monkeypatch: pytest.MonkeyPatch) -> Seen:
+    def slow() -> datetime:
+        return datetime.now(UTC) - timedelta(hours=10)
+
+    asked, second = watched.ask(ago=LONG_AGO), watched.ask(ago=LONG_AGO)
+    watched.merge(asked)
+    with watched.hand() as serving:
+        dispatcher = serving.made()
+        dispatcher._h = dispatcher._look._h = replace(dispatcher._h, clock=slow)
+        dispatcher.turn()
+        assert "set them right" in dispatcher.alarms[asked.id]
+        assert watched.kinds(asked.id) == []
+        monkeypatch.setattr(gather, "SKEW_S", 10**9)
+        assert watched.fired(serving, asked, slow) == ["REFUSED"]
+        assert watched.entry(asked.id, "REFUSED").evidence["code"] == "expired"
+        watched.merge(second)
+        monkeypatch.setattr(gather.Gather, "now", lambda self: slow())
+        ran = RUNS if watched.fired(serving, second, slow)[-2:] == RAN else ""
+    return Seen("-", "nothing starts, and it is told", ran)
+
+
+@attack(55, "Wakes that are forged, replayed a thousand times, or lost", forge="-",
+        vault="it looks, and decides the same",
+        check="a wake carries nothing", off="cannot: there is nothing in it that could be believed")  # fmt: skip
+def test_attack_55_wakes(watched: House, tmp_path: Path) -> Seen:
+    asked = watched.ask()
+    with watched.hand() as serving, awaiting(tmp_path / "wake.sock") as ear:
+        assert watched.fired(serving, asked) == ["SEEN"]
+        for _ in range(1000):
+            poke(tmp_path)
+        assert heard(ear)
+        assert not heard(ear)
+        assert watched.fired(serving, asked) == ["SEEN"]
+        watched.merge(asked)  # nobody pokes: the webhook is lost
+        assert watched.fired(serving, asked)[-2:] == RAN
+    return Seen("-", "it looks, and decides the same", "cannot: there is nothing in it that could be believed")
+
+
+elsewhere(
+    35, "A rule is weakened and put back between two looks of the sentinel",
+    f"{CONTRACT}::test_attack_35_a_rule_changed_and_put_back_between_two_looks_is_seen", forge="allows",
+    vault="it counts as a change", check="the forge's time of the change is part of what is compared",
+    off="it takes the time of the change to see it",
+)  # fmt: skip
+elsewhere(
+    53, "The dispatcher's token, used from elsewhere to approve, merge, push, change settings or people",
+    f"{CONTRACT}::test_attack_53_the_dispatchers_token_writes_the_ledger_and_nothing_else", forge="blocks",
+    vault="it can write to the ledger and nothing else", check="its scopes, its repo, and the branch rules",
+    off="cannot: no check of ours is in it",
+)  # fmt: skip

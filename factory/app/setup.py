@@ -33,6 +33,7 @@ from factory.forge.setup import Observed, plan_setup
 from factory.forge.values import ForgeVersion, RepoName
 from factory.process import service
 from factory.process.lock import try_hold
+from factory.sandbox.doorway import reachable
 from factory.vault.keys.hostkeys import make_keys
 
 FORGE_PORT = 3000
@@ -86,20 +87,20 @@ def admin_of(host: HostConfig, token: str | None) -> Iterator[ForgejoClient]:
 
     Raises UsageError without either, PolicyDenied for a token that is no admin's.
     """
-    if host.embedded:
-        ensure_forge(host)
-        client = ForgejoClient("http://localhost", uds=forge_home(host.state) / "admin.sock")
-    elif token:
-        client = ForgejoClient(host.forge_url, token)
-    else:
-        raise UsageError(
-            f"setting up on {host.forge_url}: this needs an admin's token, once",
-            hint="put one into a file and pass --admin-token-file FILE; it is used now and not stored. "
-            "Where you are no admin: --tokens-dir DIR",
-        )
-    with client:
-        if not host.embedded:
+    with ExitStack() as stack:
+        if host.embedded:
+            ensure_forge(host)
+            socket = stack.enter_context(reachable(forge_home(host.state) / "admin.sock"))
+            client = stack.enter_context(ForgejoClient("http://localhost", uds=Path(socket)))
+        elif token:
+            client = stack.enter_context(ForgejoClient(host.forge_url, token))
             _refuse_no_admin(client)
+        else:
+            raise UsageError(
+                f"setting up on {host.forge_url}: this needs an admin's token, once",
+                hint="put one into a file and pass --admin-token-file FILE; it is used now and not stored. "
+                "Where you are no admin: --tokens-dir DIR",
+            )
         yield client
 
 

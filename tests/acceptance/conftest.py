@@ -55,10 +55,14 @@ class Installed:
     def run(self, *words: str | Path, home: Path, code: int | None = 0, timeout: float = 120) -> Ran:
         """Run ``factory words...``; ``code`` None takes any ending."""
         began = time.monotonic()
-        done = subprocess.run(
-            [self.program, *map(str, words)], env=self.env(home), cwd=self.user_home, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=timeout, check=False,
-        )  # fmt: skip
+        try:
+            done = subprocess.run(
+                [self.program, *map(str, words)], env=self.env(home), cwd=self.user_home, stdin=subprocess.DEVNULL,
+                capture_output=True, text=True, timeout=timeout, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as late:
+            said = (late.stderr or b"").decode("utf-8", "replace")[-2000:]
+            raise AssertionError(f"factory {words} did not end in {timeout} s; its last words:\n{said}") from None
         ran = Ran(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
         assert code is None or ran.code == code, f"factory {words} ended with {ran.code}\n{ran.out}\n{ran.err}"
         return ran

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import selectors
 import socket
 import threading
@@ -80,7 +81,7 @@ class Bridge:
         try:
             # Blocking: a Unix connect waits only while the listener's queue is full, and has no way to be polled.
             far.settimeout(5)
-            far.connect(path)
+            _connect(far, path)
         except OSError:
             near.close()
             far.close()
@@ -162,3 +163,12 @@ class Bridge:
             end.close()
         self._open -= 1
         self._listen_for_more()
+
+
+def _connect(far: socket.socket, path: str) -> None:
+    """To a socket file of any name: sun_path holds 108 bytes, a descriptor of its folder is always short."""
+    folder = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        far.connect(f"/proc/self/fd/{folder}/{os.path.basename(path)}")
+    finally:
+        os.close(folder)

@@ -27,15 +27,11 @@ def main() -> int:
         spec: dict[str, Any] = json.load(source)
     out = layout.place(layout.OUT, moved)
     home = layout.place(layout.HOME, moved)
+    spec = _bridged(spec, moved)
     env = _environment(spec, moved, home)
     _write_home(home, spec.get("home_files") or {})
     _write_emit(layout.place(layout.BIN, moved), moved)
     packer = _packer(spec, moved, out, env)
-    routes = [(int(one["port"]), layout.place(str(one["socket"]), moved)) for one in spec.get("bridges") or ()]
-    if routes:
-        from factory.sandbox.inside.bridge import Bridge
-
-        Bridge(routes).start()
     os.chdir(layout.place(str(spec.get("cwd", layout.WORK)), moved))
     argv = [layout.place(str(word), moved) for word in spec["argv"]]
     error: str | None = None
@@ -51,6 +47,28 @@ def main() -> int:
         _end_strangers()
     _finish(packer, out, code, error, time.monotonic() - began)
     return code if code >= 0 else 128 - code
+
+
+def _bridged(spec: dict[str, Any], moved: dict[str, str]) -> dict[str, Any]:
+    """Open the bridges; the spec with the ports that they have.
+
+    Without a network of its own a session has no say over ports: another one beside it has the same wish. It then gets
+    free ones, and what it was told of them is told again.
+    """
+    wished = [(int(one["port"]), layout.place(str(one["socket"]), moved)) for one in spec.get("bridges") or ()]
+    if not wished:
+        return spec
+    from factory.sandbox.inside.bridge import Bridge
+
+    bridge = Bridge([(0 if moved else port, path) for port, path in wished])
+    bridge.start()
+    got = {port: new for (port, _), new in zip(wished, bridge.ports, strict=True)}
+    return {
+        **spec,
+        "argv": [layout.address(str(word), got) for word in spec["argv"]],
+        "env": {key: layout.address(str(value), got) for key, value in (spec.get("env") or {}).items()},
+        "home_files": {name: layout.address(text, got) for name, text in (spec.get("home_files") or {}).items()},
+    }
 
 
 def _environment(spec: dict[str, Any], moved: dict[str, str], home: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 WORK = "/work"
 IN = "/run/factory/in"
@@ -32,3 +33,10 @@ def place(path: str, moved: dict[str, str] | None = None) -> str:
             # stands.
             return path if os.path.lexists(path) and not os.path.lexists(there) else there
     return path
+
+
+def address(text: str, ports: dict[int, int]) -> str:
+    """``text`` with the loopback addresses of these ports replaced by those they have here."""
+    return re.sub(
+        r"\b127\.0\.0\.1:(\d+)\b", lambda found: f"127.0.0.1:{ports.get(int(found[1]), int(found[1]))}", text
+    )

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from factory.app.demo_action import DemoAction
 from factory.app.deployment import Deployment, free_port
 from factory.app.explaining import newest
 from factory.app.hiring import Wish, hire
@@ -21,7 +22,9 @@ from factory.app.services import VAULT, ensure_daemon, ensure_forge, ensure_gate
 from factory.app.setup import Done, Request, set_up
 from factory.config.host import host_path, load_host
 from factory.config.model import DEFAULT_ACCOUNTS, Mode
-from factory.demo.example import CI_COMMAND, ISSUES, PROJECT, SCRIPT, project_files
+from factory.demo.action import ActionFact
+from factory.demo.action import doubts as action_doubts
+from factory.demo.example import CI_COMMAND, ISSUES, PROJECT, RELEASE, SCRIPT, project_files
 from factory.demo.facts import Facts, doubts, read
 from factory.demo.idle import IdleTick, measure
 from factory.demo.story import Story, merged
@@ -62,9 +65,12 @@ class Demo:
     said: Callable[[str], None]
     script: Path = SCRIPT
     poll_seconds: float = 1.0
+    approve_myself: bool = False
+    """Leave the approval of the release to whoever runs the demo."""
     deployment: Deployment = field(init=False)
     project: RepoName = field(default_factory=lambda: RepoName(LOGIN, PROJECT))
     numbers: tuple[int, ...] = ()
+    action: DemoAction = field(init=False)
     password: str | None = None
 
     def run(self) -> dict[str, Any]:
@@ -75,8 +81,9 @@ class Demo:
         self._file_issues()
         self._watch(time.monotonic() + DEADLINE_S)
         facts, copy = self._read()
+        actions = self.action.read(self.home / "cache")
         seconds = time.monotonic() - began
-        wrong = doubts(facts, copy, self.numbers)
+        wrong = (*doubts(facts, copy, self.numbers), *action_doubts(actions, LOGIN))
         if wrong:
             raise RunFailed(
                 "the demo did not do what it promises: " + "; ".join(wrong),
@@ -84,7 +91,7 @@ class Demo:
             )
         self.said("done; now ten quiet ticks, counted at the forge and in the process table")
         idle = self._idle()
-        return self._told(facts, done, seconds, idle)
+        return self._told(facts, actions[0], done, seconds, idle)
 
     # ---- setting up ------------------------------------------------------------------------------------------------
 
@@ -116,6 +123,9 @@ class Demo:
             said=lambda line: None,
         )
         self.deployment = Deployment.open(self.home)
+        self.action = DemoAction(
+            self.deployment, self.project, done.ops, LOGIN, lambda: self.password, self.said, self.approve_myself
+        )
         ensure_gateway(self.deployment.host)
         hire(
             self.deployment,
@@ -178,11 +188,11 @@ class Demo:
                 if failures == STARTS:
                     raise
             news = [told for line in next(lines) if (told := merged(line))]
-            news = story.news(self._journal()) + news
+            news = story.news(self._journal()) + news + self.action.look()
             for line in news:
                 self.said(line)
             now = time.monotonic()
-            if news or self._running():
+            if news or self._running() or self.action.waits_for_person:
                 quiet_since = now
             stuck = self._over(forge)
             if stuck is None:
@@ -193,6 +203,8 @@ class Demo:
                 stuck, patience = self._chance(stuck)
                 if now - quiet_since >= patience:
                     deadline = now
+            if self.action.waits_for_person:
+                deadline = max(deadline, now + DEADLINE_S)
             if now >= deadline:
                 raise RunFailed(
                     f"the demo did not end: {stuck}",
@@ -235,7 +247,9 @@ class Demo:
                 return f"{', '.join(waiting)} still open"
             tip = forge.ls_refs(self.project, ("refs/heads/main",)).get("refs/heads/main", "")
             green = any(s.state.value == "success" for s in forge.statuses(self.project, tip))
-            return None if green and not self._running() else "the default branch is not judged yet"
+            if not green or self._running():
+                return "the default branch is not judged yet"
+            return self.action.over()
         except ForgeError:
             return "the forge does not answer"
 
@@ -266,7 +280,7 @@ class Demo:
             vault=[DEFAULT_ACCOUNTS[name] for name in VAULT],
         )
 
-    def _told(self, facts: Facts, done: Done, seconds: float, idle: IdleTick) -> dict[str, Any]:
+    def _told(self, facts: Facts, action: ActionFact, done: Done, seconds: float, idle: IdleTick) -> dict[str, Any]:
         return {
             "seconds": round(seconds, 1),
             "pulls": [
@@ -281,6 +295,8 @@ class Demo:
                 }
                 for pull in facts.pulls
             ],
+            "action": {"id": action.id, "tier": action.tier, "ledger": list(action.ledger), "tag": RELEASE,
+                       "commit": action.tag_commit, "assets": list(action.assets)},
             "forge": {"url": done.forge_url, "home": str(forge_home(self.deployment.state))},
             "home": str(self.home),
             "project": {"repo": str(self.project)},
@@ -289,7 +305,7 @@ class Demo:
             "password": self.password,
             "cost_usd_scripted": self._cost(),
             "idle_tick": idle.as_dict(),
-        }
+        }  # fmt: skip
 
     def _journal(self) -> tuple[RunRecord, ...]:
         """The runs so far, from the daemon's own copy of the journal: no request, no process."""

@@ -129,7 +129,7 @@ class Vault:
         decided = self.ruling(action, pull)
         if formula is None or decided is None:
             return None
-        return facts_of(action, formula, self.rules, decided, last_on(self.ledger, self.copy, action.target))
+        return facts_of(action, formula, self.rules, decided, last_on(self.ledger, self.copy, action.target, action.id))
 
     def ruling(self, action: Action, pull: Pull | None = None) -> Ruling | None:
         """Its tier now; a request's also under the policy where it branched off."""

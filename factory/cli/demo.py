@@ -14,9 +14,13 @@ from factory.cli.output import emit, json_option, say
 @click.option("--keep", is_flag=True, help="Leave everything running and say how to look at it and how to stop it.")
 @click.option("--home", type=click.Path(path_type=Path), help="Where it lives. Default: a new folder, removed after.")
 @click.option("--script", type=click.Path(path_type=Path, exists=True), hidden=True, help="Another script of turns.")
+@click.option("--approve-myself", is_flag=True, help="Approve the release yourself; it waits for you and says where.")
 @json_option
-def demo(keep: bool, home: Path | None, script: Path | None, as_json: bool) -> None:
-    """Three issues become reviewed, merged pull requests on a forge of their own.
+def demo(keep: bool, home: Path | None, script: Path | None, approve_myself: bool, as_json: bool) -> None:
+    """Three issues become reviewed, merged pull requests and a release on a forge of their own.
+
+    The release is a risky action: it waits until an admin approved it. The demo does that in the admin's name, and
+    says so; --approve-myself leaves it to you.
 
     Nothing is simulated but the model, whose turns are scripted; its tool calls really happen, in the sandbox.
     """
@@ -29,6 +33,7 @@ def demo(keep: bool, home: Path | None, script: Path | None, as_json: bool) -> N
     began = time.monotonic()
     where = home or Path(tempfile.mkdtemp(prefix="factory-demo-"))
     run = Demo(where.absolute(), lambda line: say(f"{time.monotonic() - began:5.1f} s  {line}"), script or SCRIPT)
+    run.approve_myself = approve_myself
     finished = False
     try:
         facts = run.run()
@@ -52,6 +57,8 @@ def _text(told: dict[str, Any], keep: bool) -> str:
             f"  #{pull['number']}  issue #{pull['issue']}  {pull['title']}  merge {pull['merge'][:12]}  "
             + ("; ".join(s for s in story if s) or "straight through")
         )
+    action = told["action"]
+    lines.append(f"  {action['tag']} released once, by an approved action: {', '.join(action['ledger'])}")
     idle = told["idle_tick"]
     lines += [
         f"  model cost at list price, scripted: ${told['cost_usd_scripted']:.2f}",

@@ -180,7 +180,7 @@ class VaultView:
         )  # fmt: skip
         if not state.final:
             return fact
-        result = result_of(state, pull)
+        result = result_of(state, pull, self._rules.logins)
         files = tuple(self._filed(state)) if state.kind == "DONE" else ()
         return replace(fact, file=result.path, text=result.write(), files=files, says=comment(state))
 

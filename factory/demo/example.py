@@ -8,6 +8,8 @@ from pathlib import Path
 
 PROJECT = "tally"
 CI_COMMAND = "python3 -m unittest -q"
+RELEASE = "v0.2.0"
+"""The tag that the last issue's session asks the vault for."""
 SCRIPT = Path(__file__).with_name("script.toml")
 
 
@@ -34,7 +36,8 @@ ISSUES = (
     ExampleIssue(
         "Print a one-line summary",
         "`python3 -m tally --summary` should print one line: the count, then every statistic, like\n\n"
-        "    n=4 mean=3.0 spread=5.0 median=2.5\n\nIt needs the median.\n",
+        "    n=4 mean=3.0 spread=5.0 median=2.5\n\nIt needs the median.\n\nWhat is on the default branch when you "
+        "begin is worth a release: ask for v0.2.0 of it.\n",
         depends_on=0,
     ),
 )

@@ -25,6 +25,9 @@ class Story:
                 if (record.run, ended) in self._told or (ended and not record.state.is_terminal):
                     continue
                 self._told.add((record.run, ended))
+                if ended:
+                    asked = (record.fact("vault") or "").split()
+                    lines += [f"{_place(record):9} asks the vault for {id}" for id in asked]
                 line = self._ended(record) if ended else self._began(record)
                 if line:
                     lines.append(line[:WIDTH])

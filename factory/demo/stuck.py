@@ -9,6 +9,8 @@ from factory.runs.model import Cause, RunState
 MISMATCH = "mismatch:"
 """How the gateway begins when a session and its script part."""
 PERSON = "a person"
+APPROVAL = "approval"
+"""The rule of a vault action that waits for one."""
 
 
 def off_script(world: World) -> str | None:
@@ -22,6 +24,8 @@ def off_script(world: World) -> str | None:
 def needs_person(plan: Plan) -> str | None:
     """What only a person can clear, and the demo has none."""
     for skip in plan.skips:
+        if skip.rule == APPROVAL:
+            continue  # the demo gives it, or the person who wants to give it themselves
         if skip.subject.kind in ("issue", "pull") and skip.clears.startswith(PERSON):
             return f"{skip.subject.kind} #{skip.subject.id} waits for a person: {skip.reason}"
     return None

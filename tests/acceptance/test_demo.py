@@ -50,7 +50,7 @@ def demo(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 def test_it_ends_in_time_and_says_the_agreed_facts(demo: Finished) -> None:
     assert json.loads(demo.ran.out).keys() == {"factory.demo/v1"}
-    assert demo.told.keys() >= {"seconds", "pulls", "forge", "project", "ops", "idle_tick"}
+    assert demo.told.keys() >= {"seconds", "pulls", "forge", "project", "ops", "idle_tick", "action"}
     assert demo.told["seconds"] < demo.ran.seconds < 90 * share()
     for pull in demo.told["pulls"]:
         assert pull.keys() >= {"number", "issue", "head", "merge", "reviews", "statuses"}
@@ -118,6 +118,36 @@ def test_every_head_was_approved_by_another_account_and_one_was_first_refused(de
             git(demo.main, "merge-base", "--is-ancestor", review["commit_id"], pull["head"]["sha"])
             refused += 1
     assert refused == 1
+
+
+def test_a_release_waited_for_an_admin_and_was_made_once(demo: Finished) -> None:
+    action = demo.told["action"]
+    assert action.keys() >= {"id", "tier", "ledger"}
+    assert (action["tier"], action["ledger"]) == ("high", ["SEEN", "VERIFIED", "CLAIMED", "STARTED", "DONE"])
+    # What the ledger says, read with git alone.
+    ops = demo.look.clone(demo.look.ops, mirror=True)
+    names = git(ops, "ls-tree", "-r", "--name-only", "ledger", f"e/{action['id']}/").splitlines()
+    assert [name.rpartition("-")[2].removesuffix(".toml") for name in sorted(names)] == action["ledger"]
+    # Asked for by the vault's account, approved by the admin at the merged head, after it had waited.
+    (pull,) = (p for p in demo.look.pulls(demo.look.ops) if p["user"]["login"] == "vault-bot")
+    (review,) = demo.look.every(f"/repos/{demo.look.ops}/pulls/{pull['number']}/reviews")
+    assert (review["user"]["login"], review["state"]) == ("founder", "APPROVED")
+    assert review["commit_id"] == pull["head"]["sha"]
+    assert (pull["merged"], pull["merged_by"]["login"]) == (True, "vault-bot")
+    assert "APPROVED by the demo, as founder" in demo.ran.err
+    assert demo.ran.err.index("(high) waits for founder") < demo.ran.err.index("APPROVED by the demo")
+    # The effect: one annotated tag on a commit of main, one release with one archive.
+    (release,) = demo.look.every(f"/repos/{demo.look.project}/releases")
+    assert (release["tag_name"], len(release["assets"])) == ("v0.2.0", 1)
+    assert git(demo.main, "cat-file", "-t", "v0.2.0") == "tag"
+    commit = git(demo.main, "rev-parse", "v0.2.0^{commit}")
+    assert commit == action["commit"]
+    git(demo.main, "merge-base", "--is-ancestor", commit, "origin/main")
+    # And it is told: on the pull request, and in the ops repo.
+    comments = demo.look.every(f"/repos/{demo.look.ops}/issues/{pull['number']}/comments")
+    assert ["**It is done.**" in c["body"] for c in comments if c["user"]["login"] == "vault-bot"] == [True]
+    fired = git(ops, "show", f"main:vault/fired/{action['id']}.toml")
+    assert 'state = "done"' in fired
 
 
 def test_nothing_is_there_twice(demo: Finished) -> None:

@@ -1,4 +1,4 @@
-"""kill -9 of daemon, forge, gateway and sessions at random moments of a demo: the same end, and nothing twice.
+"""kill -9 of daemon, forge, gateway, dispatcher, sessions at random moments of a demo: the same end, and nothing twice.
 
 The long form deletes ``cache/`` among them, too.
 """
@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import time
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ from tests.acceptance.looking import Looker, git
 
 pytestmark = pytest.mark.needs_bwrap
 
-SERVICES = ("daemon", "forge", "gateway")
+SERVICES = ("daemon", "forge", "gateway", "dispatcher")
 VICTIMS = (*SERVICES, "session")
 SEEDS = 6
 SOAK = bool(os.environ.get("FACTORY_SOAK"))
@@ -122,6 +123,7 @@ def survives(
         assert last["user"]["login"] != pull["user"]["login"]
         assert look.states(pull["head"]["sha"])[-1] == "success", about
     look_at_the_journal(look, about)
+    look_at_the_ledger(look, told["action"]["id"], about)
     look.close()
 
 
@@ -138,13 +140,30 @@ def look_at_the_journal(look: Looker, about: str) -> None:
     assert "refs/factory/leases" not in git(ops, "for-each-ref", "--format=%(refname)"), about
 
 
+def look_at_the_ledger(look: Looker, id: str, about: str) -> None:
+    """The release was started once in each of its epochs, ended as done, and is there once."""
+    ops = look.clone(look.ops, mirror=True)
+    names = git(ops, "ls-tree", "-r", "--name-only", "ledger", f"e/{id}/").splitlines()
+    entries = [tomllib.loads(git(ops, "show", f"ledger:{name}")) for name in sorted(names)]
+    assert [entry["kind"] for entry in entries][-1] == "DONE", about
+    started = [entry["epoch"] for entry in entries if entry["kind"] == "STARTED"]
+    assert len(set(started)) == len(started) >= 1, about
+    assert sorted({name.split("/")[1] for name in git(ops, "ls-tree", "--name-only", "ledger", "e/").splitlines()}) == [
+        "_", id,
+    ], about  # fmt: skip
+    releases = look.every(f"/repos/{look.project}/releases")
+    assert [(one["tag_name"], len(one["assets"])) for one in releases] == [("v0.2.0", 1)], about
+    main = look.clone(look.project)
+    assert git(main, "tag", "--list").splitlines() == ["v0.2.0"], about
+
+
 def _logs(home: Path) -> str:
     logs = sorted((home / "state" / "services").glob("*.log"))
     return "\n".join(f"== {f.name}\n{f.read_text(encoding='utf-8', errors='replace')[-3000:]}" for f in logs)
 
 
-def test_four_kills_change_nothing(installed: Installed, tmp_path: Path, stop_after: Callable[[Path], Path]) -> None:
-    survives(installed, tmp_path, stop_after(tmp_path / "home"), seed=20, kills=4)
+def test_five_kills_change_nothing(installed: Installed, tmp_path: Path, stop_after: Callable[[Path], Path]) -> None:
+    survives(installed, tmp_path, stop_after(tmp_path / "home"), seed=20, kills=5)
 
 
 @pytest.mark.soak

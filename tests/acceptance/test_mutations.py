@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import shutil
 import tomllib
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import tomlkit
 
 from factory.app.demo import Demo
 from factory.cli.main import main
+from factory.demo.action import ActionFact
 from factory.demo.example import ISSUES, SCRIPT
 from factory.demo.facts import Facts, PullFact, ReviewFact, StatusFact, doubts
 from factory.demo.idle import IdleTick
@@ -64,6 +66,15 @@ def never_content(turns: Turns) -> Turns:
     for turn in turns:
         if turn["formula"] == "review-pr" and turn["round"] == 2 and "verdict" in turn.get("text", ""):
             turn["text"] = asked
+    return turns
+
+
+def without_a_release(turns: Turns) -> Turns:
+    """The last issue's session asks for no release."""
+    for turn in turns:
+        for call in turn.get("call", []):
+            command = call["input"].get("command", "")
+            call["input"] |= {"command": re.sub(r"(?m)^emit vault .*\n", "", command)} if command else {}
     return turns
 
 
@@ -116,6 +127,7 @@ class TestScript:
             (without_the_bug, "promises: no head was ever red: the bug that the tests should catch was not there\n"),
             (always_content, "promises: no review asked for changes and got them\n"),
             (never_content, "the demo did not end: "),
+            (without_a_release, "the demo did not end: no vault action is asked for yet"),
         ],
     )
     def test_each_alone(
@@ -168,6 +180,10 @@ def with_pull(facts: Facts, place: int, **changed: Any) -> Facts:
 
 
 NUMBERS = (1, 2, 3)
+RELEASED = ActionFact(
+    "2026-11-28-release-1", "high", ("SEEN", "VERIFIED", "CLAIMED", "STARTED", "DONE"), (1,), ("founder",), "a" * 40,
+    "a" * 40, "b" * 40, "b" * 40, 1, ("tally-0.2.0.tar.gz",), {}, "done",
+)  # fmt: skip
 
 
 def test_true_facts_raise_no_doubt(true: tuple[Facts, Path]) -> None:
@@ -191,6 +207,7 @@ def test_a_merge_faked_in_memory_makes_the_command_fail(
     def set_up(demo: Demo) -> Any:
         host = SimpleNamespace(forge_url="http://127.0.0.1:1")
         demo.deployment = SimpleNamespace(host=host)  # type: ignore[assignment]
+        demo.action = SimpleNamespace(read=lambda copies: (RELEASED,))  # type: ignore[assignment]
         return SimpleNamespace(password="", forge_url=host.forge_url, ops="founder/tally-ops")
 
     def file_issues(demo: Demo) -> None:
@@ -202,7 +219,7 @@ def test_a_merge_faked_in_memory_makes_the_command_fail(
     for name, act in {
         "_set_up": set_up, "_file_issues": file_issues, "_watch": lambda demo, deadline: None, "_read": read,
         "_idle": lambda demo: IdleTick(3, 0, 0, 10), "close": lambda demo, keep: None,
-        "_told": lambda demo, facts, done, seconds, idle: {"pulls": []},
+        "_told": lambda demo, facts, action, done, seconds, idle: {"pulls": []},
     }.items():  # fmt: skip
         monkeypatch.setattr(Demo, name, act)
     main(["demo", "--json", "--home", str(tmp_path / "home")])

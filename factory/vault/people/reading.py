@@ -78,9 +78,10 @@ def known(ledger: Ledger, mirror: Path, remember_days: int, now: datetime, waiti
     return Known(frozenset(repeated), dict(waiting), lambda target: last_on(ledger, mirror, target))
 
 
-def last_on(ledger: Ledger, mirror: Path, target: str) -> Last | None:
-    """The newest action that started on a target."""
-    there = [s for s in ledger.states.values() if s.started is not None and s.verified.get("target") == target]
+def last_on(ledger: Ledger, mirror: Path, target: str, but: str = "") -> Last | None:
+    """The newest action that started on a target, ``but`` for one of that id."""
+    started = [s for s in ledger.states.values() if s.started is not None and s.verified.get("target") == target]
+    there = [s for s in started if s.id.partition("+")[0] != but]
     return last_of(max(there, key=lambda state: state.seq), mirror) if there else None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from factory.ops.markdown import escaped, quoted
 from factory.ops.vault_result import VaultResult
 from factory.vault.ledger import State
@@ -19,15 +21,16 @@ def stands(state: State) -> str:
 
 def words_of(state: State) -> str:
     """What the last entry says of itself."""
-    return str(state.evidence.get("words", ""))
+    words = str(state.evidence.get("words", ""))
+    return "" if words.rstrip(".") in stands(state) else words
 
 
-def result_of(state: State, pull: int | None) -> VaultResult:
-    """The file that repeats how it ended."""
+def result_of(state: State, pull: int | None, logins: Mapping[int, str]) -> VaultResult:
+    """The file that repeats how it ended. ``logins``: account ids as people know them."""
     facts = {key: state.verified[key] for key in _FACTS if isinstance(state.verified.get(key), str | int)}
     approvers = state.verified.get("approvers")
     if isinstance(approvers, list | tuple) and approvers:
-        facts["approvers"] = ", ".join(f"account {number}" for number in approvers)
+        facts["approvers"] = ", ".join(logins.get(number, f"account {number}") for number in approvers)
     if log := state.evidence.get("log_sha256"):
         facts["log_sha256"] = str(log)
     if state.at is None:

@@ -84,6 +84,7 @@ def test_what_a_prompt_tells_to_emit_is_granted(formula: Formula, step) -> None:
         "comment": formula.grants.comments is not None,
         "issue": formula.grants.issues is not None,
         "label": bool(formula.grants.labels),
+        "vault": bool(formula.grants.vault),
     }
     told = set(re.findall(r"`emit ([a-z]+)\b", step.prompt))
     assert told
@@ -119,7 +120,7 @@ def test_nothing_may_merge_or_act_beyond_its_role() -> None:
             assert not any(formula.name in role.formulas for role in roles.values())
         else:
             assert formula.name in roles[formula.role].formulas
-        assert not formula.grants.vault
+        assert formula.grants.vault == (("release",) if formula.name == "dev" else ())
 
 
 def test_a_good_deployment_has_no_finding() -> None:

@@ -1,7 +1,8 @@
-"""``factory explain``: what is in the way of an issue or pull request, and who can clear it."""
+"""``factory explain``: what is in the way of an issue, a pull request or a vault action, and who can clear it."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import click
@@ -10,18 +11,38 @@ from factory.cli import here
 from factory.cli.output import emit, json_option, moment, money, project_option, say
 
 
+class Which(click.types.IntRange):
+    """A number from 1; or the id of a vault action, which has a dash in it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and re.fullmatch(r"[a-z0-9]+(?:[-+][a-z0-9]+)+", value):
+            return value
+        return super().convert(value, param, ctx)
+
+
 @click.command()
-@click.argument("kind", type=click.Choice(["issue", "pull"]))
-@click.argument("number", type=click.IntRange(min=1))
+@click.argument("kind", type=click.Choice(["issue", "pull", "action"]))
+@click.argument("number", type=Which(min=1), metavar="NUMBER")
 @project_option
 @json_option
-def explain(kind: str, number: int, project: str | None, as_json: bool) -> None:
+def explain(kind: str, number: int | str, project: str | None, as_json: bool) -> None:
     """What is the state of issue or pull request NUMBER, the first thing in its way, who can clear it, and its cost.
 
-    It asks the plan that the last tick decided, so it says nothing else than what is done.
+    It asks the plan that the last tick decided, so it says nothing else than what is done. For a vault action NUMBER is
+    its id, or a part of it with a dash; the answer is that of `factory vault show`.
     """
     from factory.app.explaining import explained
+    from factory.errors import UsageError
 
+    if kind == "action":
+        from factory.app.vault_showing import shown
+        from factory.cli.vault import told as action
+
+        emit("vault", shown(here.deployment(), str(number), project=project), as_json=as_json, text=action)
+        return
+    if isinstance(number, str):
+        hint = f"factory explain action {number}"
+        raise UsageError(f"explaining {kind} {number}: that is the id of an action", hint=hint)
     facts = explained(here.deployment(), kind, number, project=project)
     if not facts["same_plan"]:
         say("note: the daemon decided with another version of the factory: `factory down`, then `factory up --detach`")

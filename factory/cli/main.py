@@ -31,7 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "issue": ("factory.cli.issue:issue", "File, list and show issues."),
     "runs": ("factory.cli.runs:runs", "List, show, read and cancel runs."),
     "formula": ("factory.cli.formula:formula", "List, show and check formulas."),
-    "explain": ("factory.cli.explain:explain", "What is in the way of an issue, pull request or action, and who can clear it."),
+    "explain": ("factory.cli.explain:explain", "What is in the way of an issue, pull request, action."),
     "replay-tick": ("factory.cli.replay_tick:replay_tick", "Recompute the plan of a recorded tick."),
     "session": ("factory.cli.session:session", "Execute one run's session (what the daemon starts)."),
 }

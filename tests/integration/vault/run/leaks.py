@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from factory.forge.client import ForgejoClient
 from factory.testing.forge_process import ForgeProcess
 from factory.vault.formulas import VaultFormula
 from factory.vault.ledger import Entry, State
@@ -124,7 +125,7 @@ def row(encoding: str, hunt: Hunt) -> dict[str, str]:
 def matrix(folder: Path) -> Mapping[str, Mapping[str, str]]:
     """Encoding -> channel -> where it ended; all of them really run, against an embedded forge."""
     with ForgeProcess.start(folder / "forge") as process, Outside().serving() as outside:
-        shop = Shop(process, folder)
+        shop = Shop(process.url, ForgejoClient(process.url, uds=process.admin_socket), folder)
         house = House(folder, Tried(), outside, project=view_of(shop, folder), forge=lambda: (shop.bot, "release-bot"))  # type: ignore[arg-type]
         try:
             hunt = Hunt(shop, house)

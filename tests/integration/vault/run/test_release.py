@@ -5,13 +5,16 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import tarfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from factory.forge.client import ForgejoClient
 from factory.sandbox.bubblewrap import Bubblewrap
 from factory.testing.forge_process import ForgeProcess
 from factory.vault.ports import Order
@@ -24,13 +27,23 @@ from tests.integration.vault.run.shop import REPO, Shop, view_of
 pytestmark = pytest.mark.needs_bwrap
 
 
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+FORGES = ["embedded", *(["real"] if os.environ.get("FACTORY_TEST_FORGEJO") else [])]
+
+
+@pytest.fixture(scope="module", params=FORGES)
+def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """On the embedded forge, and on the real one that the environment names."""
     folder = tmp_path_factory.mktemp("shop")
-    with ForgeProcess.start(folder / "forge") as process:
-        made = Shop(process, folder)
+    with ExitStack() as stack:
+        if request.param == "real":
+            url, login = os.environ["FACTORY_TEST_FORGEJO"].rstrip("/"), os.environ["FACTORY_TEST_FORGEJO_ADMIN"]
+            admin = ForgejoClient(url, basic=(login.partition(":")[0], login.partition(":")[2]))
+        else:
+            process = stack.enter_context(ForgeProcess.start(folder / "forge"))
+            url, admin = process.url, ForgejoClient(process.url, uds=process.admin_socket)
+        made = Shop(url, admin, folder)
+        stack.callback(made.close)
         yield made
-        made.close()
 
 
 @pytest.fixture

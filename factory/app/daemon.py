@@ -136,9 +136,7 @@ class _HostFile:
         self._said("host.toml changed: its agents are in force")
 
 
-def _services(
-    deployment: Deployment, said: Callable[[str], None], host_file: _HostFile, vault: VaultProcesses
-) -> None:
+def _services(deployment: Deployment, said: Callable[[str], None], host_file: _HostFile, vault: VaultProcesses) -> None:
     """Have forge and gateway running: one that was killed is started again. Costs no request while both live."""
     host_file.refresh()
     alive = {service.name for service in running(deployment) if service.pid is not None}

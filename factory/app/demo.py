@@ -342,4 +342,3 @@ def _follow(log: Path) -> Iterator[list[str]]:
             data = b""
         *lines, rest = (rest + data.decode("utf-8", "replace")).split("\n")
         yield lines
-

@@ -147,4 +147,3 @@ class DemoAction:
             result={key: str(value) for key, value in state.evidence.items() if key.startswith("result_")},
             told=state_in(objects.read_file(copy, "refs/heads/main", f"{FIRED}{id}.toml") or b"") or "",
         )  # fmt: skip
-

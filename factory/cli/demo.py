@@ -41,9 +41,7 @@ def demo(keep: bool, home: Path | None, script: Path | None, approve_myself: boo
     finally:
         run.close(keep=keep)
         if keep and not finished:
-            say(
-                f"kept for a look: FACTORY_HOME={where} factory status   stop it: FACTORY_HOME={where} factory down"
-            )
+            say(f"kept for a look: FACTORY_HOME={where} factory status   stop it: FACTORY_HOME={where} factory down")
     emit("demo", facts, as_json=as_json, text=lambda told: _text(told, keep))
 
 

@@ -112,9 +112,7 @@ def told(facts: Any) -> str:
 @click.option("--unblocks", multiple=True, metavar="OWNER/REPO#N", help="An issue that waits for it; repeat for more.")
 @click.option("--blast-radius", type=click.Choice(["low", "medium", "high"]), default="low",
               help="At least this tier; the computed one may be higher, never lower.")  # fmt: skip
-@click.option(
-    "--hours", type=click.IntRange(1), help="Expires after so many; default: as the policy allows."
-)
+@click.option("--hours", type=click.IntRange(1), help="Expires after so many; default: as the policy allows.")
 @click.option("--runs", type=click.IntRange(1, 366), default=1, help="So many runs by one approval, with --every.")
 @click.option("--every", "every_hours", type=click.IntRange(1), help="Hours between those runs.")
 @click.option("--as", "login", help="Who asks. Default: who set the project up here.")

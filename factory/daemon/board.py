@@ -214,4 +214,3 @@ def _merged(world: World, base: str) -> tuple[Merged, ...]:
             )
         )
     return tuple(sorted(rows, key=lambda row: row.merged_at, reverse=True))
-

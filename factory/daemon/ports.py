@@ -69,9 +69,7 @@ class OpsWrites:
 
     def write(self, files: Mapping[str, str | None], message: str) -> str | None:
         edits = [whole(path, None if text is None else text.encode()) for path, text in files.items()]
-        return write(
-            self.remote, self.mirror(), edits, message=message, author=self.author(), guard=guard
-        ).commit
+        return write(self.remote, self.mirror(), edits, message=message, author=self.author(), guard=guard).commit
 
 
 @dataclass(frozen=True)

@@ -101,8 +101,15 @@ class Spool:
             SCHEMA: {
                 "effect": entry.effect.to_json(),
                 "rest": codec.encode(
-                    _Rest(entry.created, entry.state, entry.done, entry.tries, entry.not_before, entry.trouble,
-                          entry.abandoning)
+                    _Rest(
+                        entry.created,
+                        entry.state,
+                        entry.done,
+                        entry.tries,
+                        entry.not_before,
+                        entry.trouble,
+                        entry.abandoning,
+                    )
                 ),
             }
         }

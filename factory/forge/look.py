@@ -52,9 +52,7 @@ def unspell(name: str) -> Key:
 class Look:
     """Works on a copy of the state, so that an error half-way leaves the old one whole."""
 
-    def __init__(
-        self, forge: Forge, state: SnapshotState, now: Callable[[], datetime], searches: Searches
-    ) -> None:
+    def __init__(self, forge: Forge, state: SnapshotState, now: Callable[[], datetime], searches: Searches) -> None:
         self.forge, self._now, self._searches = forge, now, searches
         self.state = copy(state)
         self.state.repos = {

@@ -126,4 +126,3 @@ def value(shape: VaultShape) -> Vault:
     params = tuple(VaultParam(name, p.type, p.required, tuple(p.choices), p.description)
                    for name, p in shape.params.items())  # fmt: skip
     return Vault(shape.class_, shape.floor, params, tuple(shape.effects), shape.undo)
-

@@ -41,6 +41,7 @@ class ControlApi:
 
     def app(self) -> Starlette:
         """The ASGI application behind the control socket."""
+
         def route(path: str, handler: Callable[[Any], Awaitable[Any]]) -> Route:
             async def endpoint(request: Request) -> Response:
                 try:

@@ -56,7 +56,9 @@ def decide(world: World, now: datetime) -> Intent | Effect | Obstacle | None:
         head_ref=names.free_branch(world, f"fix/base-{world.base.tip[:8]}"),
         head=None,
         inputs={
-            "context": worst.context, "ci_log": log, "previous": tries[-1].detail if tries else "",
+            "context": worst.context,
+            "ci_log": log,
+            "previous": tries[-1].detail if tries else "",
             "issue_title": title,
         },
     )
@@ -105,8 +107,6 @@ def _freeze(world: World, tries: tuple[RunRecord, ...]) -> Effect | Obstacle:
         subject=subject,
         kind="base-frozen",
         reason=title,
-        operations=(
-            CreateIssue(str(world.project), world.config.account("factory"), title, body, (labels.BLOCKED,)),
-        ),
+        operations=(CreateIssue(str(world.project), world.config.account("factory"), title, body, (labels.BLOCKED,)),),
         preconditions=Preconditions(modes=ACTING, unpaused=PROJECT),
     )

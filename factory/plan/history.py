@@ -17,11 +17,7 @@ _SLOW = timedelta(hours=1)
 
 def runs_of(world: World, formula: str, subject: Subject, *, after: datetime | None = None) -> tuple[RunRecord, ...]:
     """Runs of a formula on a subject, oldest first, started after ``after``."""
-    return tuple(
-        r
-        for r in world.runs_of(subject)
-        if r.formula == formula and (after is None or r.started_at > after)
-    )
+    return tuple(r for r in world.runs_of(subject) if r.formula == formula and (after is None or r.started_at > after))
 
 
 def unfinished(world: World, subject: Subject) -> RunRecord | None:
@@ -80,9 +76,7 @@ def reset_at(facts: IssueFacts | PullFacts, people: frozenset[str]) -> datetime 
     taking off a label that stopped it."""
     given = commands.given(facts.comments, people)
     moments = [c.at for c in given if c.name in ("retry", "start")]
-    moments += [
-        e.created_at for e in facts.timeline if e.author.login.lower() in people and _starts_anew(e)
-    ]
+    moments += [e.created_at for e in facts.timeline if e.author.login.lower() in people and _starts_anew(e)]
     return max(moments, default=None)
 
 

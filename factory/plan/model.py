@@ -192,7 +192,7 @@ class World:
 
 @dataclass(frozen=True)
 class Intent:
-    """"This wants doing": one run of one formula on one subject, before anything asked whether it may start."""
+    """ "This wants doing": one run of one formula on one subject, before anything asked whether it may start."""
 
     subject: Subject
     formula: str

@@ -75,9 +75,7 @@ def _held(this: Case) -> Action | None:
     if held is not None:
         return Obstacle("held", f"{held.by} said /{held.name}", f"{held.by}: `/start`", held.at)
     if labels.BLOCKED in pull.labels:
-        since = max(
-            (e.created_at for e in this.facts.timeline if e.label == labels.BLOCKED and e.added), default=None
-        )
+        since = max((e.created_at for e in this.facts.timeline if e.label == labels.BLOCKED and e.added), default=None)
         return Obstacle(
             "blocked", f"#{pull.number} carries `{labels.BLOCKED}`: its comments say why",
             f"a person: settle it, then take `{labels.BLOCKED}` off", since,

@@ -134,9 +134,7 @@ def _preconditions(spec: SessionSpec, draft: _Draft, lease: str, epoch: int) -> 
 # ---- ci ------------------------------------------------------------------------------------------------------------
 
 
-def _ci(
-    draft: _Draft, spec: SessionSpec, result: SessionResult, formula: Formula, account: str, log_url: str
-) -> None:
+def _ci(draft: _Draft, spec: SessionSpec, result: SessionResult, formula: Formula, account: str, log_url: str) -> None:
     """A status per granted context: green, red, or (the machine failed) error, which is tried again."""
     sha = spec.head or spec.base
     shells = [s for s in result.steps if _kind(formula, s) is StepKind.SHELL]
@@ -185,9 +183,7 @@ def _kind(formula: Formula, result: StepResult) -> StepKind | None:
 # ---- sessions of agents --------------------------------------------------------------------------------------------
 
 
-def _succeeded(
-    draft: _Draft, spec: SessionSpec, result: SessionResult, formula: Formula, vault: Wanted
-) -> None:
+def _succeeded(draft: _Draft, spec: SessionSpec, result: SessionResult, formula: Formula, vault: Wanted) -> None:
     exceeded = exceeds(result, formula)
     if exceeded:
         draft.fail(Cause.GATE, f"asked for more than was granted: {exceeded}")
@@ -254,15 +250,11 @@ def _commits(draft: _Draft, spec: SessionSpec, result: SessionResult, formula: F
     if result.head is None or spec.head_ref is None:
         draft.fail(Cause.NO_CHANGES, "ended without a commit and without a refusal")
         return
-    draft.operations.append(
-        PushBranch(spec.project, spec.account, spec.run, spec.head_ref, result.head, spec.head)
-    )
+    draft.operations.append(PushBranch(spec.project, spec.account, spec.run, spec.head_ref, result.head, spec.head))
     if formula.grants.pull_request and spec.subject.kind != "pull":
         draft.operations.append(_open_pull(spec, result))
         if spec.subject.kind == "issue":
-            draft.operations.append(
-                AddLabels(spec.project, spec.account, int(spec.subject.id), (labels.IN_PROGRESS,))
-            )
+            draft.operations.append(AddLabels(spec.project, spec.account, int(spec.subject.id), (labels.IN_PROGRESS,)))
     elif spec.subject.kind == "pull":
         draft.facts["pull"] = spec.subject.id
 
@@ -278,9 +270,7 @@ def _open_pull(spec: SessionSpec, result: SessionResult) -> OpenPull:
     foot = [f"Run `{spec.run}` of `{spec.formula}`, round {spec.round}."]
     if spec.issue is not None:
         foot.insert(0, f"Fixes #{spec.issue}")
-    return OpenPull(
-        spec.project, spec.account, spec.head_ref, spec.base_ref, title, "\n\n".join([body, *foot]).strip()
-    )
+    return OpenPull(spec.project, spec.account, spec.head_ref, spec.base_ref, title, "\n\n".join([body, *foot]).strip())
 
 
 def _review(draft: _Draft, spec: SessionSpec, result: SessionResult, formula: Formula) -> None:
@@ -299,9 +289,7 @@ def _review(draft: _Draft, spec: SessionSpec, result: SessionResult, formula: Fo
         "pull": spec.subject.id,
     }
     body = _review_body(spec, answer, found)
-    draft.operations.append(
-        PostReview(spec.project, spec.account, int(spec.subject.id), spec.head, state, body)
-    )
+    draft.operations.append(PostReview(spec.project, spec.account, int(spec.subject.id), spec.head, state, body))
 
 
 def finding_digest(finding: Mapping[str, object]) -> str:

@@ -117,9 +117,7 @@ def _may_set(world: World, login: str) -> bool:
     for role in world.roles.values():
         if role.account.lower() != login.lower() or "labels" not in role.grants:
             continue
-        if any(
-            labels.START in world.formulas[name].grants.labels for name in role.formulas if name in world.formulas
-        ):
+        if any(labels.START in world.formulas[name].grants.labels for name in role.formulas if name in world.formulas):
             return True
     return False
 

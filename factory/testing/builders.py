@@ -120,9 +120,7 @@ def pull(number: int = 5, **changes: Any) -> PullFacts:
     return PullFacts(replace(built, **changes), **facts)
 
 
-def run(
-    formula: str = "dev", subject: Subject | None = None, *, minutes_ago: float = 30, **changes: Any
-) -> RunRecord:
+def run(formula: str = "dev", subject: Subject | None = None, *, minutes_ago: float = 30, **changes: Any) -> RunRecord:
     """A run that succeeded ``minutes_ago`` minutes ago."""
     began = ago(minutes_ago)
     subject = subject or Subject(str(PROJECT), "issue", "1")

@@ -18,8 +18,8 @@ from factory.vault.keys.hostkeys import host_key
 AREA = "vault"
 ADD_RECOVERY = "factory secret rotate --all --recovery NAME=age1... (age-keygen makes one; keep it off this host)"
 HOW_TO_SIGN = (
-    "each admin: ssh-keygen -t ed25519-sk -O verify-required; add the line `ACCOUNT-ID namespaces=\"" + NAMESPACE + '" '
-    "KEYTYPE KEY` to state/vault/allowed_signers here; then require_signature = [\"high\"] in vault/policy.toml"
+    'each admin: ssh-keygen -t ed25519-sk -O verify-required; add the line `ACCOUNT-ID namespaces="' + NAMESPACE + '" '
+    'KEYTYPE KEY` to state/vault/allowed_signers here; then require_signature = ["high"] in vault/policy.toml'
 )
 
 

@@ -37,6 +37,4 @@ def place(path: str, moved: dict[str, str] | None = None) -> str:
 
 def address(text: str, ports: dict[int, int]) -> str:
     """``text`` with the loopback addresses of these ports replaced by those they have here."""
-    return re.sub(
-        r"\b127\.0\.0\.1:(\d+)\b", lambda found: f"127.0.0.1:{ports.get(int(found[1]), int(found[1]))}", text
-    )
+    return re.sub(r"\b127\.0\.0\.1:(\d+)\b", lambda found: f"127.0.0.1:{ports.get(int(found[1]), int(found[1]))}", text)

@@ -198,4 +198,3 @@ def _signatures(
         elif must_sign:
             faults.append(Fault(batch.last, where, "not-signed", "it carries no signature"))
     return faults, signed
-

@@ -49,9 +49,7 @@ class Simulated:
     unread: tuple[str, ...] = ()
 
 
-def simulate(
-    ledger: Ledger, rules: Rules, since: datetime, action_of: Callable[[State], Action | None]
-) -> Simulated:
+def simulate(ledger: Ledger, rules: Rules, since: datetime, action_of: Callable[[State], Action | None]) -> Simulated:
     """Judge again what was verified or refused since then. ``rules``: the other policy, and the formulas there are;
     raises ValueError where it has none."""
     policy = rules.policy

@@ -12,7 +12,7 @@ from factory.cli.output import say
 @click.option("--detach", "-d", is_flag=True, help="Start it in the background and return.")
 @click.option("--foreground", is_flag=True, hidden=True, help="As the background service itself runs.")
 def up(detach: bool, foreground: bool) -> None:
-    """Start forge, gateway, daemon and the vault's processes. Ctrl-C (or `factory down`) stops them; nothing is lost."""
+    """Start forge, gateway, daemon and the vault's processes. Ctrl-C or `factory down` stops them; nothing is lost."""
     from factory.app.daemon import run_daemon
     from factory.app.services import ensure_daemon, ensure_forge, ensure_gateway, stop
     from factory.sandbox.select import select

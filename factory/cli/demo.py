@@ -56,7 +56,10 @@ def _text(told: dict[str, Any], keep: bool) -> str:
             + ("; ".join(s for s in story if s) or "straight through")
         )
     action = told["action"]
-    lines.append(f"  {action['tag']} released once, by an approved action: {', '.join(action['ledger'])}")
+    if action is None:
+        lines.append("  the release that was asked for waits: the vault runs nothing without a sandbox")
+    else:
+        lines.append(f"  {action['tag']} released once, by an approved action: {', '.join(action['ledger'])}")
     idle = told["idle_tick"]
     lines += [
         f"  model cost at list price, scripted: ${told['cost_usd_scripted']:.2f}",

@@ -108,7 +108,7 @@ class TestScript:
         bare = [line.partition(" s  ")[2] for line in ran.err.splitlines() if "sandbox" in line]
         assert bare == [
             "no sandbox here (choosing the sandbox: bubblewrap (bwrap) is not in /usr/bin:/usr/local/bin:/bin): "
-            "the scripted sessions run unconfined"
+            "the scripted sessions run unconfined, and the vault runs nothing"
         ]
         assert "the demo did not do what it promises" in ran.err
         assert "no head was ever red: the bug that the tests should catch was not there" in ran.err

@@ -24,6 +24,8 @@ from factory.vault.watch.record import Record
 from factory.vault.watch.settings import Expected
 
 POLL_S = 120.0
+RETRY_S = 2.0
+"""Until a look that failed is tried again."""
 WHOLE_EVERY = 10
 """Looks, until the rights of all who write are asked for again though the lists of people did not change."""
 REQUEST_S = 2.0
@@ -80,7 +82,8 @@ class Sentinel:
                         self._look(post, whole=self.polls % WHOLE_EVERY == 0)
                     self.polls += 1
                     self.beat()
-                    due = time.monotonic() + self.poll_seconds
+                    # One that failed is made up for soon: what is opened meanwhile counts as unwatched.
+                    due = time.monotonic() + (min(RETRY_S, self.poll_seconds) if self.trouble else self.poll_seconds)
                 else:
                     self.sleep(left, (door.fileno(),))
                 self._serve(door)

@@ -128,7 +128,7 @@ class Ledger:
         if (entry.kind == "GENESIS") != (self.genesis is None):
             return "the ledger begins with one GENESIS"
         if entry.id == ALL:
-            before = self.trust[-1].evidence["policy_version"] if self.trust else 0
+            before = self.trust[-1].evidence.get("policy_version", 0) if self.trust else 0
             newer = entry.evidence.get("policy_version", 0) >= before
             good = {"FREEZE": not self.frozen, "UNFREEZE": bool(self.frozen),
                     "TRUST": entry.epoch == len(self.trust) and newer}  # fmt: skip

@@ -79,7 +79,7 @@ hint:  `factory demo` shows one; `factory init PATH` sets one up; FACTORY_HOME p
 
     def test_the_hints_are_real(self, person: Person) -> None:
         # `factory demo` itself is run by tests/acceptance/test_demo.py; here only that it is a command.
-        assert "on a forge of their own" in person.run("demo", "--help").out
+        assert "pull requests and a release on a forge" in person.run("demo", "--help").out
         done = person.run("init", person.project, "--port", str(free_port()), "--web-port", str(free_port()))
         assert "hello has a factory" in done.out
         for words in ("status", "issue list", "agents", "mode", "login"):
@@ -352,7 +352,7 @@ formulas/dev.toml:1: steps is missing
   hint: at least one [[steps]]
 formulas/dev.toml:24: limits.turnz is not a known key
   hint: did you mean "turns"? known here: cost_usd, idle_seconds, minutes, output_bytes, turns
-formulas/dev.toml:33: stepz is not a known key
+formulas/dev.toml:34: stepz is not a known key
   hint: did you mean "steps"? known here: context, description, grants, inputs, limits, name, overrides, role, schema, \
 steps, vault, version
 """,

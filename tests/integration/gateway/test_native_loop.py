@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import factory.sandbox.inside
 import factory.session.inside
 from factory.backends import backend
 from factory.backends.protocol import BackendOutcome, Done, Event, LaunchRequest, Text, ToolCall, ToolResult
@@ -40,10 +41,13 @@ def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("pyz")
     place = root / "src" / "factory" / "session" / "inside"
     place.mkdir(parents=True)
-    for source in Path(factory.session.inside.__path__[0]).glob("*.py"):
-        (place / source.name).write_bytes(source.read_bytes())
-    for package in (place.parent, place.parent.parent):
-        (package / "__init__.py").touch()
+    below = root / "src" / "factory" / "sandbox" / "inside"
+    below.mkdir(parents=True)
+    for package, folder in ((factory.session.inside, place), (factory.sandbox.inside, below)):
+        for source in Path(package.__path__[0]).glob("*.py"):
+            (folder / source.name).write_bytes(source.read_bytes())
+    for folder in (place.parent, below.parent, place.parent.parent):
+        (folder / "__init__.py").touch()
     target = root / "inside.pyz"
     zipapp.create_archive(root / "src", target, main="factory.session.inside.__main__:main")
     return target

@@ -457,13 +457,16 @@ def test_objects_are_borrowed_while_the_run_goes(house: House) -> None:
     from factory.session.checkout import view_path
 
     spec = house.spec()
-    house.model.script_for(spec.alias, [run_call(f"echo y >> app.py; {COMMIT}; touch /run/factory/out/up"), says()])
+    waits = "touch /run/factory/out/up; until [ -e /run/factory/out/tried ]; do sleep 0.05; done"
+    house.model.script_for(spec.alias, [run_call(f"echo y >> app.py; {COMMIT}; {waits}"), says()])
     view = open_view(view_path(house.home, spec.project))
     seen: list[bool] = []
 
     def prune() -> None:
-        wait_until((house.folders(spec).round("implement", 0) / "out" / "up").exists)
+        out = house.folders(spec).round("implement", 0) / "out"
+        wait_until((out / "up").exists)
         seen.append(compact(view, keep=()))
+        (out / "tried").touch()
 
     thread = threading.Thread(target=prune)
     thread.start()

@@ -41,7 +41,7 @@ def rows() -> list[Row]:
         if path.stem.startswith("test_") or path.stem == "others":
             importlib.import_module(f"tests.integration.vault.attacks.{path.stem}")
     found = {(row.key, row.words, row.test): row for row in ROWS}
-    return sorted(found.values(), key=lambda row: row.key if isinstance(row.key, int) else 100)
+    return sorted(found.values(), key=lambda row: (row.key if isinstance(row.key, int) else 100, row.test))
 
 
 def page() -> str:

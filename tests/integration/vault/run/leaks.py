@@ -81,7 +81,7 @@ class Hunt:
         kind = {"done": "DONE", "clean": "FAILED"}.get(outcome.state, "UNKNOWN")
         entry = Entry(kind, order.id, order.run, INSTANCE, NOW, order.epoch, "d" * 64, evidence)
         state = State(order.id, kind, order.epoch, order.run, INSTANCE, NOW, evidence=evidence, started=NOW)
-        return entry.write() + result_of(state, 1).write().encode(), comment(state)
+        return entry.write() + result_of(state, 1, {}).write().encode(), comment(state)
 
     def forge(self, tag: str) -> list[bytes]:
         """What stands on the forge under this tag: objects, texts, names, bytes of files."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.git.hardened import Commit, Git
 from factory.vault.approval import Bench, judge
-from factory.vault.canonical import Refused, sha256
+from factory.vault.canonical import Refused, Unclear, sha256
 from factory.vault.ledger import Entry, Ledger
 from factory.vault.policy import MAX_POLICY, PATH, Policy, read
 
@@ -34,7 +34,8 @@ class Authority:
 
 
 def in_force(ledger: Ledger, git: Git, before: str = "") -> Authority:
-    """The newest version; with ``before``, the newest that this commit contains. Raises Refused ``no-policy``."""
+    """The newest version; with ``before``, the newest that this commit contains. Raises Refused ``no-policy``,
+    Unclear."""
     for entry in reversed(ledger.trust):
         commit = str(entry.evidence["commit"])
         if not before or git.is_ancestor(commit, before):
@@ -44,8 +45,10 @@ def in_force(ledger: Ledger, git: Git, before: str = "") -> Authority:
 
 def _policy(git: Git, commit: str, entry: Entry, ledger: Ledger) -> Policy:
     data = git.read([f"{commit}:{PATH}"], MAX_POLICY)[0]
-    if data is None or sha256(data) != entry.evidence["policy_digest"]:
-        raise Refused("no-policy", f"{PATH} is missing at {commit[:12]}, or is not what the ledger says of it")
+    if data is None:
+        raise Unclear(f"{PATH} of {commit[:12]}, which is in force, is not here (yet)")
+    if sha256(data) != entry.evidence["policy_digest"]:
+        raise Refused("no-policy", f"{PATH} at {commit[:12]} is not what the ledger says of it")
     return read(data, bots(ledger))
 
 

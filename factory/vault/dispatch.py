@@ -100,9 +100,10 @@ class Dispatcher:
         tips = self._h.forge.refs(main, auto, ledger, OPEN)
         if tips.get(ledger) != self.ledger.tip:
             self.chain.sync()
+            tips = self._h.forge.refs(main, auto, ledger, OPEN)  # what the ledger names stands on the branches by now
         if any(tips.get(name) != self._look.tips.get(name) for name in (main, auto)):
             self._h.git.fetch(*(name.removeprefix("refs/heads/") for name in (main, auto) if name in tips))
-        self._look.tips = tips
+        self._look.tips, self._look.known = tips, self.ledger.count
 
     def _write(self, entries: Iterable[Entry], also: Also = lambda *_: "") -> tuple[Entry, ...]:
         wanted = list(entries)
@@ -126,6 +127,8 @@ class Dispatcher:
     # ---- what has become known -------------------------------------------------------------------------------------
 
     def _facts(self) -> Iterable[Entry]:
+        if self.ledger.tip != self._look.tips.get(f"refs/heads/{BRANCH}"):
+            self._read()
         under_way = [state for state in self.ledger.states.values() if not state.final]
         merged, opened, main = self._look.scan(), self._opened(), self._look.tips.get(f"refs/heads/{MAIN}", "")
         merged += self._due()
@@ -278,7 +281,7 @@ class Dispatcher:
             why = f"{other} is under way on {v['target']}" if other else self._budget(
                 self.ledger, self._entry("STARTED", state.id, {}))  # fmt: skip
             if why:
-                self.alarms[state.id] = f"waits: {why}"
+                self.alarms.setdefault(state.id, f"waits: {why}")
             elif v["target"] not in taken and free[tier] > 0 and now >= v["not_before"]:
                 taken.add(v["target"])
                 free[tier] -= 1

@@ -43,11 +43,13 @@ class Handed:
 
 
 class Gather:
-    """``tips``: refs of the ops repo as last seen; their objects are here. ``alarms``: what a person should know."""
+    """``tips``: refs of the ops repo as last seen, after the first ``known`` entries of the ledger; their objects are
+    here. ``alarms``: what a person should know."""
 
     def __init__(self, handed: Handed, ledger: Callable[[], Ledger]) -> None:
         self._h, self._ledger = handed, ledger
         self.tips: Mapping[str, str] = {}
+        self.known = 0
         self.alarms: dict[str, str] = {}
         self.merges: dict[str, tuple[str, Commit]] = {}
         """Added action files by id: branch and the commit that added them first."""
@@ -104,8 +106,11 @@ class Gather:
         return int(self.ledger.genesis.evidence[key]) if self.ledger.genesis else 0
 
     def merge(self, id: str) -> tuple[str, Commit]:
-        """Branch and commit that added it. Raises Refused where no branch has it any more."""
+        """Branch and commit that added it. Raises Refused where no branch has it, Unclear where we may not see it yet:
+        another dispatcher judged it after we looked."""
         found = self.merges.get(id.partition("+")[0])
+        if found is None and self.ledger.state(id).judged >= self.known:
+            raise Unclear("its merge was not seen here yet")
         if found is None:
             raise Refused("not-on-branch", f"no commit of {MAIN} or {AUTO} adds it")
         return found

@@ -57,10 +57,13 @@ def formula_bytes(name: str) -> bytes | None:
     return text.replace("effects =", "unique = true\neffects =" if name == "sigma" else "effects =").encode()
 
 
-def policy_bytes(version: int = 1, tiers: Mapping[str, str] = TIERS, more: str = "", rule: str = "") -> bytes:
+def policy_bytes(
+    version: int = 1, tiers: Mapping[str, str] = TIERS, more: str = "", rule: str = "",
+    formulas: Callable[[str], bytes | None] = formula_bytes,
+) -> bytes:  # fmt: skip
     text = f"v = 1\nversion = {version}\nadmins = [{ADMIN}]\napprovers = [{APPROVER}]\n{more}"
     for name, tier in tiers.items():
-        digest = sha256(formula_bytes(name) or b"")
+        digest = sha256(formulas(name) or b"")
         text += f'\n[formulas."{name}@1"]\ntier = "{tier}"\ndigest = "{digest}"\n{rule}'
     return text.encode()
 
@@ -110,6 +113,7 @@ class House:
     down: bool = False
     skew: timedelta = timedelta(0)
     clockwork: float = 0.0
+    policy: bytes = field(default_factory=policy_bytes)
     _ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
@@ -150,14 +154,14 @@ class House:
 
     def seed(self) -> None:
         first = self.commit(
-            {"README.md": b"hello\n", "vault/policy.toml": policy_bytes(), "factory.toml": b"schema = 1\n"}
+            {"README.md": b"hello\n", "vault/policy.toml": self.policy, "factory.toml": b"schema = 1\n"}
         )
         self.ref("heads/main", first)
         self.ref("heads/auto", self.commit({"vault/actions/.gitkeep": b""}))
         genesis = {
             "forge": self.repo_.forge, "repo": self.repo_.id, "owner": self.repo_.owner, "name": self.repo_.name,
             "bots": [VAULT_BOT, FACTORY_BOT, DISPATCHER_BOT], "vault_bot": VAULT_BOT, "commit": first,
-            "policy_digest": sha256(policy_bytes()), "policy_version": 1, "controlled": controlled(self.git, first),
+            "policy_digest": sha256(self.policy), "policy_version": 1, "controlled": controlled(self.git, first),
         }  # fmt: skip
         chain = self.chain("genesis")
         chain.append([Entry("GENESIS", ALL, secrets.token_hex(16), "init/1", self.now, evidence=genesis)])
@@ -231,15 +235,20 @@ class House:
         return action
 
     def adopt(self, policy: bytes, user: int = ADMIN) -> None:
-        """A change of the policy that was approved and merged, before any dispatcher looks."""
+        """A change of the policy that was merged, before any dispatcher looks."""
+        self.change_policy(policy, user)
+        dispatcher, _ = self.dispatcher("adopter")
+        dispatcher.turn()
+
+    def change_policy(self, data: bytes, user: int = ADMIN) -> None:
+        """A change of the policy that was approved and merged."""
         action = self.action()
-        head = self.commit({"vault/policy.toml": policy}, self.ref("heads/main"))
         pull = self.open(action)
         self.git.run("update-ref", "-d", f"refs/heads/vault/{action.id}")
+        head = self.commit({"vault/policy.toml": data}, self.ref("heads/main"))
         self.ref(f"pull/{pull.number}/head", head)
         self.pulls_[pull.number] = replace(pull, head_sha=head, poster=FACTORY_BOT)
         self.merge(self.review(self.pulls_[pull.number], user))
-        self.dispatcher("adopter")[0].turn()
 
     # ---- dispatchers -----------------------------------------------------------------------------------------------
 

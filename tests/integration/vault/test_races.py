@@ -15,7 +15,7 @@ from factory.vault.dispatch import Patience
 from factory.vault.ledger import ALL, Entry
 from factory.vault.ports import Order, Outcome, Settings
 from tests.integration.vault.faults import Fault, Ground
-from tests.integration.vault.house import ADMIN, House, Runner, policy_bytes
+from tests.integration.vault.house import House, Runner, policy_bytes
 
 
 @pytest.fixture
@@ -31,22 +31,11 @@ def ground(tmp_path: Path) -> Ground:
 NOW = Patience(claim=0, grace=0, probe=0)
 
 
-def change_policy(house: House, data: bytes) -> None:
-    """An approved change of the policy, merged."""
-    action = house.action()
-    pull = house.open(action)
-    house.git.run("update-ref", "-d", f"refs/heads/vault/{action.id}")
-    head = house.commit({"vault/policy.toml": data}, house.ref("heads/main"))
-    house.ref(f"pull/{pull.number}/head", head)
-    house.pulls_[pull.number] = replace(pull, head_sha=head, poster=12)
-    house.merge(house.review(house.pulls_[pull.number], ADMIN))
-
-
 def test_a_dispatcher_that_slept_does_not_bring_an_older_policy_back(house: House) -> None:
     """Two judged the same change; while one slept, the other took in the next one as well."""
     slow, _ = house.dispatcher("slow")
     slow.turn()
-    change_policy(house, policy_bytes(2, {"beta": "high"}))
+    house.change_policy(policy_bytes(2, {"beta": "high"}))
     drafts: list[Entry] = []
     append = Chain.append
 
@@ -57,7 +46,7 @@ def test_a_dispatcher_that_slept_does_not_bring_an_older_policy_back(house: Hous
         quick, _ = house.dispatcher("quick")
         for version in (2, 3):
             if version == 3:
-                change_policy(house, policy_bytes(3, {"beta": "medium"}))
+                house.change_policy(policy_bytes(3, {"beta": "medium"}))
             quick.turn()
         assert [entry.evidence["policy_version"] for entry in quick.ledger.trust] == [1, 2, 3]
         return append(chain, entries, *more)  # type: ignore[arg-type]
@@ -222,6 +211,36 @@ def test_a_history_of_auto_that_was_rewritten_stops_only_what_it_lost(house: Hou
     assert len(runner.effects) == 1
 
 
+@pytest.mark.parametrize("what", ["a merge", "a policy"])
+def test_who_saw_the_branches_before_the_ledger_neither_freezes_nor_refuses(house: House, what: str) -> None:
+    """Between its look at the refs and its look at the ledger another dispatcher went on with what was merged since."""
+    slow, runner = house.dispatcher("slow")
+    slow.turn()
+    house.open(house.action("beta"))
+    house.dispatcher("earlier")[0].turn()
+    refs, gone = slow._h.forge.refs, []
+
+    def sleeping(*prefixes: str) -> object:
+        found = refs(*prefixes)
+        if not gone:
+            gone.append(house.ask("beta"))
+            if what == "a policy":
+                house.change_policy(policy_bytes(2, more="pending = 6\n"))
+            quick, _ = house.dispatcher("quick", Runner(fate=lambda order: None))
+            quick.turn()
+            assert house.kinds(gone[0].id)[-1] == "STARTED"
+            assert len(quick.ledger.trust) == (2 if what == "a policy" else 1)
+            gone.append(house.ask("beta", place="there"))
+        return found
+
+    slow._h.forge.refs = sleeping  # type: ignore[method-assign, assignment]
+    for _ in range(3):
+        slow.turn()
+    assert not slow.ledger.frozen
+    assert house.kinds(gone[1].id) == ["VERIFIED", "CLAIMED", "STARTED", "DONE"]
+    assert len(runner.effects) == 1
+
+
 def test_a_clock_that_jumped_expires_nothing(house: House) -> None:
     action = house.ask("beta", not_before=house.now + timedelta(hours=1))
     dispatcher, _ = house.dispatcher()
@@ -252,7 +271,7 @@ def test_a_key_that_the_provider_forgot_is_not_used_again(house: House) -> None:
 
 
 def test_a_repeated_action_does_not_start_in_a_repo_that_was_moved(house: House) -> None:
-    change_policy(house, policy_bytes(2, rule="max_runs = 3\n"))
+    house.change_policy(policy_bytes(2, rule="max_runs = 3\n"))
     house.dispatcher("adopter")[0].turn()
     action = house.ask("beta", runs=2, every_hours=2, expires=house.now + timedelta(hours=30))
     dispatcher, runner = house.dispatcher()

@@ -19,7 +19,7 @@ from factory.vault.dispatch import Dispatcher, Patience
 from factory.vault.gather import Handed
 from factory.vault.ports import Order, Outcome, PullFact, Repo, Settings, Unclear
 from tests.integration.vault.history import Effect, Line, Report, check, lines
-from tests.integration.vault.house import LETTERS, House, formula_bytes
+from tests.integration.vault.house import LETTERS, House, formula_bytes, policy_bytes
 from tests.integration.vault.quick import QuickGit, Store
 
 ROUND_S = 60
@@ -81,6 +81,8 @@ class Vault:
     depth: int = 0
     events: Mapping[str, Callable[[Vault], None]] = field(default_factory=dict)
     targets: Mapping[str, str] = field(default_factory=dict)
+    stages: list[Mapping[str, str]] = field(default_factory=list)
+    """What will be merged later: the branches after each."""
     folder: Path = Path()
     known: dict[str, Line] = field(default_factory=dict)
 
@@ -120,12 +122,21 @@ class Vault:
             if who.killed:
                 raise Crash
             return ""
+        if what == "merge":
+            self.merge()
+            return ""
         if what in self.events:
             self.events[what](self)
             if who.killed:
                 raise Crash
             return ""
         return f"{what} {turns}"
+
+    def merge(self) -> None:
+        """The next of the ground's stages, if there is one."""
+        if self.stages:
+            for name, oid in self.stages.pop(0).items():
+                self.store.set(name, oid)
 
     # ---- dispatchers -----------------------------------------------------------------------------------------------
 
@@ -170,8 +181,9 @@ class Vault:
         quiet = 0
         for _ in range(rounds):
             self.others(1)
+            self.merge()
             alive = [p for p in self.processes if not p.killed]
-            quiet = 0 if self.wire or self.report(ids).open else quiet + 1
+            quiet = 0 if self.wire or self.stages or self.report(ids).open else quiet + 1
             if quiet > 3 or (alive and all(p.ended for p in alive)):
                 return
 
@@ -307,32 +319,56 @@ class SlowRunner:
 
 @dataclass
 class Ground:
-    """A house that many schedules start from: only the ledger, the reviews and the clocks are put back."""
+    """A house that many schedules start from: only the branches, the reviews and the clocks are put back."""
 
     house: House
     store: Store
-    ids: tuple[str, ...]
     targets: Mapping[str, str]
+    stages: list[Mapping[str, str]]
+    """Where the branches stood before the first, and after each of the merges."""
     used: int = 0
     known: dict[str, Line] = field(default_factory=dict)
 
     @classmethod
-    def lay(cls, root: Path, *formulas: str, places: Sequence[str] = ()) -> Ground:
-        """With one merged action of each formula, each on a place of its own unless ``places`` says where."""
+    def lay(cls, root: Path, *formulas: str, places: Sequence[str] = (), policies: int = 0) -> Ground:
+        """With one merged action of each formula, each on a place of its own unless ``places`` says where; before the
+        last of them the policy is changed so many times."""
         house = House(root)
-        where = places or [f"p{number}" for number in range(len(formulas))]
-        actions = [house.ask(formula, place=place) for formula, place in zip(formulas, where, strict=True)]
-        targets = {action.id: action.target for action in actions}
-        return cls(house, Store(house.remote), tuple(targets), targets)
+        targets: dict[str, str] = {}
+        stages = [cls._tips(house)]
+        for number, formula in enumerate(formulas):
+            if number == len(formulas) - 1:
+                for version in range(2, policies + 2):
+                    house.change_policy(policy_bytes(version, more=f"pending = {version}\n"))
+                    stages.append(cls._tips(house))
+            action = house.ask(formula, place=places[number] if places else f"p{number}")
+            targets[action.id] = action.target
+            stages.append(cls._tips(house))
+        store = Store(house.remote)
+        store.set("genesis", store.branch("ledger"))
+        return cls(house, store, targets, stages)
 
-    def vault(self, plan: Sequence[Fault] = (), **more: object) -> Vault:
+    @staticmethod
+    def _tips(house: House) -> Mapping[str, str]:
+        return {name: house.ref(f"heads/{name}") for name in ("main", "auto")}
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(self.targets)
+
+    def vault(self, plan: Sequence[Fault] = (), *, slowly: bool = False, **more: object) -> Vault:
+        """A ledger with nothing but its GENESIS. ``slowly``: the merges come one after the other."""
         self.used += 1
-        if not self.store.branch("genesis"):
-            self.store.set("genesis", self.store.branch("ledger"))
         self.store.set("ledger", self.store.branch("genesis"))
+        stages = self.stages if slowly else self.stages[-1:]
+        for name, oid in stages[0].items():
+            self.store.set(name, oid)
         house = House.__new__(House)
         house.__dict__.update(self.house.__dict__, pulls_=dict(self.house.pulls_))
         folder = self.house.root / f"run-{self.used}"
         for host in ("host", "other"):
             (folder / host).mkdir(parents=True)
-        return Vault(house, self.store, deque(plan), folder=folder, known=self.known, targets=self.targets, **more)  # type: ignore[arg-type]
+        return Vault(
+            house, self.store, deque(plan), folder=folder, known=self.known, targets=self.targets, stages=stages[1:],
+            **more,  # type: ignore[arg-type]
+        )

@@ -23,13 +23,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.TempPath
         yield tmp_path_factory
 
 
-def settled(ground: Ground, vault: Vault, about: object, rounds: int = 120) -> dict[str, str]:
+def settled(
+    ground: Ground, vault: Vault, about: object, rounds: int = 120, *, slow: bool = False
+) -> dict[str, str]:
     """Let it end, and see that nothing went wrong. How each action ended."""
     vault.settle(ground.ids, rounds)
     report = vault.report(ground.ids)
     assert report.wrong == (), about
     assert report.open == (), (about, [list(p.dispatcher.alarms.values()) for p in vault.processes if not p.killed])
     assert {process.ended for process in vault.processes} == {""}, about
+    kinds = Counter(line.kind for line in vault.ledger() if line.id == "_")
+    assert kinds == {"GENESIS": 1} | ({"TRUST": len(ground.stages) - len(ground.ids) - 1} if slow else {}), about
     return dict(report.ends)
 
 
@@ -69,9 +73,11 @@ def test_a_pause_at_every_step(folder: pytest.TempPathFactory, share: int) -> No
 
 
 WHAT = {
+    "fetch": ("crash 0", "pause 2", "merge 0", "merge 0"),
     "push": ("crash 0", "lost 0", "late 5", "late 30", "full 0", "pause 4", "pause 20"),
     "draft": ("crash 0", "full 0", "pause 3"), "fetched": ("crash 0", "pause 1", "pause 5", "pause 30"),
-    **dict.fromkeys(("refs", "pulls", "repo", "now", "humans"), ("crash 0", "down 1", "down 4", "pause 2", "pause 12")),
+    **dict.fromkeys(("refs", "pulls", "repo", "now", "humans"), ("crash 0", "down 1", "down 4", "pause 2", "pause 12",
+                                                                "merge 0")),
     **dict.fromkeys(("effect", "start", "probe", "probed", "finished", "settings", "pushed"),
                     ("crash 0", "pause 2", "pause 12", "pause 40")),
 }  # fmt: skip
@@ -80,9 +86,11 @@ WHAT = {
 
 @pytest.mark.parametrize("number", counts(12, 5_000))
 def test_any_order_of_anything(folder: pytest.TempPathFactory, number: int) -> None:
-    """Three dispatchers on two hosts, six actions, two of them on one target, up to forty faults a schedule."""
-    places = ["a", "b", "c", "c", "d", "e"]
-    ground = Ground.lay(folder.mktemp("chance"), "alpha", "beta", "gamma", "gamma", "delta", "alpha", places=places)
+    """Three dispatchers on two hosts; six actions, two of them on one target, and two changes of the policy, merged one
+    after the other; up to forty faults a schedule."""
+    ground = Ground.lay(
+        folder.mktemp("chance"), "alpha", "beta", "gamma", "gamma", "delta", "alpha", places="abccde", policies=2
+    )
     ends: Counter[str] = Counter()
     crashes = refused = 0
     first = seed_of_part(1)
@@ -97,10 +105,12 @@ def test_any_order_of_anything(folder: pytest.TempPathFactory, number: int) -> N
             left[0] -= 1
             return rng.choice(WHAT.get(name.split()[0], ("",)))
 
-        vault = ground.vault(chance=chance, spare=rng.choice(("host", "other")), punctual=rng.random() < 0.5)
+        vault = ground.vault(
+            slowly=True, chance=chance, spare=rng.choice(("host", "other")), punctual=rng.random() < 0.5
+        )
         for host in ("host", "host", "other"):
             vault.process(host)
-        ends.update(settled(ground, vault, f"seed {seed}", 200).values())
+        ends.update(settled(ground, vault, f"seed {seed}", 200, slow=True).values())
         crashes += sum(process.killed for process in vault.processes)
         refused += len(vault.refused)
     print(number, ends, crashes, refused)

@@ -7,7 +7,7 @@ Every dispatcher of a test shares one object store and has branches of its own, 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pygit2
@@ -20,9 +20,9 @@ WHO = pygit2.Signature("dispatcher", "dispatcher@factory.invalid", 1_700_000_000
 class Store:
     """The remote: the objects of a bare repo on disk, and its branches as they were, to be moved in memory."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, real: Git | None = None) -> None:
         self.repo = pygit2.Repository(str(path))
-        self.real = Git(path, "")
+        self.real = real or Git(path, "")
         self.answers: dict[tuple[str, ...], bytes] = {}
         refs = self.repo.references
         self._refs = {name: str(refs[name].target) for name in refs}
@@ -79,11 +79,15 @@ class QuickGit(Git):
     def _above(self, new: str, old: str) -> bool:
         return bool(self.store.repo.descendant_of(new, old))
 
-    def _line(self, tip: str, since: str) -> Iterator[pygit2.Commit]:
+    def _line(self, tip: str, since: str) -> list[pygit2.Commit]:
+        found: list[pygit2.Commit] = []
         at: pygit2.Commit | None = self._commit(tip)
-        while at is not None and not (since and (str(at.id) == since or self._above(since, str(at.id)))):
-            yield at
+        while at is not None and str(at.id) != since:
+            found.append(at)
             at = at.parents[0] if at.parents else None
+        if at is None and since:  # it is not on that line
+            return [commit for commit in found if not self._above(since, str(commit.id))]
+        return found
 
     # ---- what a mirror does -----------------------------------------------------------------------------------------
 

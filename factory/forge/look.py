@@ -52,8 +52,10 @@ def unspell(name: str) -> Key:
 class Look:
     """Works on a copy of the state, so that an error half-way leaves the old one whole."""
 
-    def __init__(self, forge: Forge, state: SnapshotState, now: Callable[[], datetime], searches: Searches) -> None:
-        self.forge, self._now, self._searches = forge, now, searches
+    def __init__(
+        self, forge: Forge, state: SnapshotState, now: Callable[[], datetime], searches: Searches, asker: object
+    ) -> None:
+        self.forge, self._now, self._searches, self._asker = forge, now, searches, asker
         self.state = copy(state)
         self.state.repos = {
             name: RepoState(kept.repo, kept.refs, kept.tip_statuses, dict(kept.issues), dict(kept.pulls))
@@ -134,7 +136,7 @@ class Look:
             owner,
             since,
             settled=watermark if quiet else None,
-            after=self.state.looked_at,
+            asker=self._asker,
             now=self._now,
         )
         newest = said.newest

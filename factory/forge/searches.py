@@ -38,10 +38,17 @@ class Searches:
 
     def __init__(self) -> None:
         self._found: list[tuple[_Asked, Found]] = []
+        self._looked: dict[object, int] = {}
+        """Who looked in this turn -> how many answers there were at the end of its look."""
 
     def begin(self) -> None:
         """A new turn: what the last one was told is old."""
         self._found.clear()
+        self._looked.clear()
+
+    def looked(self, asker: object) -> None:
+        """``asker`` has read what it knows now: of this turn's answers only later ones are for it."""
+        self._looked[asker] = len(self._found)
 
     def changed_since(
         self,
@@ -50,14 +57,15 @@ class Searches:
         since: datetime,
         *,
         settled: datetime | None,
-        after: datetime | None,
+        asker: object,
         now: Callable[[], datetime],
     ) -> Found:
         """As ``Forge.changed_since``, from an answer of this turn where one holds all that is asked for and was given
-        ``after`` the asker's last look: what it has seen since must not be unseen."""
+        after ``asker``'s last look: what it has seen since must not be unseen. "After" is the order of asking, for a
+        forge's clock shows whole seconds, and a turn may take less."""
         asked = _Asked(forge, owner.lower(), since, settled)
-        for known, found in self._found:
-            if _covers(known, asked) and (after is None or found.at > after):
+        for known, found in self._found[self._looked.get(asker, 0) :]:
+            if _covers(known, asked):
                 shown = tuple((repo, item) for repo, item in found.items if item.updated_at >= since)
                 return Found(shown, found.newest, found.complete, found.at)
         items, newest = forge.changed_since(owner, since, settled=settled)

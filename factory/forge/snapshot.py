@@ -79,19 +79,21 @@ class Snapshot:
     def _look(
         self, touched: frozenset[Key], contexts: frozenset[str]
     ) -> tuple[SnapshotState, frozenset[Key], str | None]:
-        why = self._why
+        why, searches = self._why, self._searches or Searches()
         if self._state is not None:
             try:
-                look = Look(self._forge, self._state, self._now, self._searches or Searches())
+                look = Look(self._forge, self._state, self._now, searches, self._file)
                 look.changes(touched, contexts)
+                searches.looked(self._file)
                 self._forget(look.state)
                 if look.changed or look.moved:
                     snapshot_file.save(self._file, look.state)
                 return look.state, frozenset(look.changed), None
             except Doubt as doubt:
                 why = str(doubt)
-        look = Look(self._forge, self._empty(), self._now, self._searches or Searches())
+        look = Look(self._forge, self._empty(), self._now, searches, self._file)
         look.everything(self._keep)
+        searches.looked(self._file)
         self._forget(look.state)
         snapshot_file.save(self._file, look.state)
         return look.state, frozenset(look.changed), why

@@ -97,6 +97,7 @@ def test_projects_of_one_owner_share_its_search(tmp_path: Path) -> None:
     for _ in range(3):
         forge.advance(100)
         assert turn() == [(3, frozenset()), (2, frozenset())]
+    assert turn() == [(3, frozenset()), (2, frozenset())], "a turn in the same second of the forge's clock"
     forge.create_issue(others[0], title="a", body="")
     forge.create_issue(PROJECT, title="b", body="")
     forge.advance(5)
@@ -120,6 +121,24 @@ def test_a_search_is_shared_within_a_turn_only(tmp_path: Path) -> None:
     assert other.refresh().changed == frozenset(), "what this turn knows is from its beginning"
     searches.begin()
     assert [snap.refresh().changed for snap in (one, other)] == [{(PROJECT, 1)}] * 2
+
+
+def test_who_looks_again_in_one_turn_is_not_told_what_was_said_before_its_last_look(tmp_path: Path) -> None:
+    """What it has read since must not be unseen."""
+    forge = world()
+    account, searches = forge.as_user("factory-bot"), Searches()
+    one, other = (sharing(account, searches, tmp_path, name) for name in ("1", "2"))
+    for snap in (one, other):
+        searches.begin()
+        snap.refresh()
+    forge.advance(100)
+    searches.begin()
+    one.refresh()
+    other.refresh()
+    forge.create_issue(PROJECT, title="a", body="")
+    assert other.refresh().changed == {(PROJECT, 1)}
+    assert one.refresh().changed == {(PROJECT, 1)}, "an answer given after its own last look"
+    assert one.refresh([(PROJECT, 1)]).project.issues == other.refresh().project.issues
 
 
 def test_sixty_changes_in_one_second_do_not_make_later_ticks_dearer(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""A person's signature over a vault request: the facts and the statement, the signing, the comment that carries it.
+"""A person's signature over a vault request, or over a change of what the vault goes by: the facts and the statement,
+the signing, the comment that carries it.
 
 What is signed is built by the trusted part from git objects and the ledger, never from a text on the forge.
 """
@@ -22,44 +23,50 @@ from factory.forge.client import ForgejoClient
 from factory.forge.values import Pull, RepoName
 from factory.git import objects
 from factory.git.hardened import Git, GitTrouble
-from factory.vault.action import ID, Action, read
-from factory.vault.authority import Authority, bots, in_force
+from factory.vault.action import ID, Action, Tier, read
+from factory.vault.authority import CONTROLLED, Authority, bots, controlled, in_force, oath
 from factory.vault.canonical import Refused
 from factory.vault.keys import sshsig
 from factory.vault.keys.approving import NAMESPACE, Block, blocks, new_nonce, roll, signed_bytes
 from factory.vault.keys.letters import PullLetters
 from factory.vault.ledger import Ledger
-from factory.vault.people.facts import Facts, facts_of
+from factory.vault.people.facts import facts_of, text
 from factory.vault.people.replay import read_ledger
 from factory.vault.people.request import branch_of, path_of
 from factory.vault.people.rules import rules_at
 from factory.vault.policy import ruling
-from factory.vault.verify import AUTO, identity, statement
+from factory.vault.verify import AUTO, MAIN, identity, statement
 
+MOST_DIFF = 64 * 1024
 KEYS = ("id_ed25519_sk", "id_ecdsa_sk", "id_ed25519", "id_ecdsa")
 """In ``~/.ssh``, hardware keys first."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A waiting request as it would be signed now."""
+    """What waits on a pull request, as it would be signed now."""
 
     deployment: Deployment
     project: RepoName
     ops: RepoName
     pull: Pull
-    action: Action
-    facts: Facts
+    name: str
+    """The action's id, or ``pull request N``."""
+    screen: str
+    """What a person is shown before."""
     statement: bytes
     needed: bool
-    """Whether the policy asks for a signature on this tier."""
+    """Whether the policy asks for a signature on it."""
     admins: frozenset[int]
 
 
 def open_request(deployment: Deployment, id: str, *, project: str | None = None) -> Request:
-    """Raises UsageError (no such request waits), PolicyDenied (it would be refused), ForgeError."""
+    """``id``: of an action, or the number of a pull request that changes the controlled set. Raises UsageError (no such
+    request waits), PolicyDenied (it would be refused), ForgeError."""
     doing = f"signing {id[:80]}"
     repo, ops = project_of(deployment, project)
+    if id.isdecimal() and len(id) < 10:
+        return _open_change(deployment, repo, ops, int(id), f"signing pull request {id}")
     if not ID.fullmatch(id):
         raise UsageError(f"{doing}: that is no name of an action", hint="factory vault list")
     copy = mirror(deployment, ops, refresh=True)
@@ -97,9 +104,38 @@ def _request(
     decided = ruling(action, formula, policy, policy, repeated=repeated)
     what = identity(str(pinned["forge"]), int(pinned["repo"]), pull.base_ref, action, data, formula, policy, 1)
     return Request(
-        deployment, repo, ops, pull, action, facts_of(action, formula, rules, decided),
+        deployment, repo, ops, pull, action.id, text(facts_of(action, formula, rules, decided)),
         statement(what, ledger.root, action.expires), decided.tier in policy.signed, policy.admins,
     )  # fmt: skip
+
+
+def _open_change(deployment: Deployment, repo: RepoName, ops: RepoName, number: int, doing: str) -> Request:
+    copy = mirror(deployment, ops, refresh=True)
+    forge = deployment.forge(account(deployment.state, ops, "factory"))
+    pull = next((p for p in forge.pulls(ops) if p.number == number and p.base_ref == MAIN), None)
+    head = objects.read_ref(copy, f"refs/heads/{pull.head_ref}") if pull is not None else None
+    if pull is None or pull.head_repo != ops or head != pull.head_sha:
+        raise UsageError(f"{doing}: no such pull request into {MAIN} waits", hint="factory vault list")
+    try:
+        git = Git(copy, "")
+        ledger = read_ledger(git)
+        now, main = in_force(ledger, git), objects.read_ref(copy, f"refs/heads/{MAIN}") or ""
+        tree = git.merged_tree(main, head)
+        if not tree or controlled(git, main) != controlled(git, now.commit):
+            why = f"{MAIN} holds a change that does not count" if tree else f"it conflicts with {MAIN}"
+            raise PolicyDenied(f"{doing}: it would be refused: {why}", hint=pull.url)
+        changed = [row.path for row in objects.diff_paths(copy, main, tree) if row.path.startswith(CONTROLLED)]
+        if not changed:
+            raise UsageError(f"{doing}: it changes nothing that the vault goes by", hint=pull.url)
+        lines = [f"pull request {number} of {ops} changes what the vault goes by:", *(f"  {path}" for path in changed),
+                 "", *objects.diff_text(copy, main, tree, MOST_DIFF).split("\n")]  # fmt: skip
+        return Request(deployment, repo, ops, pull, f"pull request {number}", "\n".join(lines),
+                       oath(ledger, controlled(git, tree)), Tier.HIGH in now.policy.signed,
+                       now.policy.admins)  # fmt: skip
+    except Refused as refused:
+        raise PolicyDenied(f"{doing}: it would be refused: {refused.words}", hint=pull.url) from None
+    except GitTrouble as error:
+        raise FactoryError(f"{doing}: reading the ledger: {error}", hint="factory doctor") from None
 
 
 @contextmanager
@@ -113,7 +149,7 @@ def signing_as(request: Request, token: str | None) -> Iterator[ForgejoClient]:
 def sign(request: Request, person: ForgejoClient, key: Path, *, agent: str = "") -> dict[str, Any]:
     """Sign as that person, check it as the dispatcher would, post it. Raises PolicyDenied, KeyMissing, ForgeError."""
     who = person.me()
-    doing = f"signing {request.action.id} as {who.login}"
+    doing = f"signing {request.name} as {who.login}"
     if who.id not in request.admins:
         why = f"the policy in force does not list account {who.id} as an admin"
         raise PolicyDenied(f"{doing}: {why}", hint="factory edit vault/policy.toml")
@@ -128,7 +164,7 @@ def sign(request: Request, person: ForgejoClient, key: Path, *, agent: str = "")
     )
     comment = person.comment(request.ops, request.pull.number, block.write(words))
     return {
-        "id": request.action.id,
+        "id": request.name,
         "project": str(request.project),
         "number": request.pull.number,
         "url": f"{request.pull.url}#issuecomment-{comment.id}",

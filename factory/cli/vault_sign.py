@@ -21,6 +21,9 @@ from factory.cli.output import emit, inert, json_option, project_option, say
 def sign(id: str, key: Path | None, token_file: Path | None, yes: bool, project: str | None, as_json: bool) -> None:
     """Sign the waiting request ID as it stands, and post the signature on its pull request.
 
+    ID may be the number of a pull request that changes the policy or the vault's secrets: where high needs a signature,
+    so do these.
+
     Shows the computed facts first. A signature is no approval: approve on the forge as well. It must be there before
     the request is merged.
     """
@@ -29,14 +32,13 @@ def sign(id: str, key: Path | None, token_file: Path | None, yes: bool, project:
     from factory.app.issues import token_from
     from factory.app.vault_signing import default_key, open_request, sign, signed_by, signing_as
     from factory.errors import UsageError
-    from factory.vault.people.facts import text
 
     request = open_request(deployment(), id, project=project)
     chosen = key or default_key(Path.home())
     if chosen is None or not chosen.is_file():
         why = f"{chosen} is not there" if chosen else "there is no key in ~/.ssh"
         raise UsageError(f"signing {id}: {why}", hint="pass --key FILE; `ssh-keygen -t ed25519-sk` makes one")
-    for line in text(request.facts).split("\n"):
+    for line in request.screen.split("\n"):
         say(inert(line))
     say("")
     already = signed_by(request)

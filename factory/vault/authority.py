@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from factory.git.hardened import Commit, Git
+from factory.vault.action import Tier
 from factory.vault.approval import Bench, judge
-from factory.vault.canonical import Refused, Unclear, sha256
+from factory.vault.canonical import Refused, Unclear, json_bytes, sha256
 from factory.vault.ledger import Entry, Ledger
 from factory.vault.policy import MAX_POLICY, PATH, Policy, read
 
 if TYPE_CHECKING:
-    from factory.vault.ports import PullFact
+    from factory.vault.ports import Keys, PullFact
 
 
 CONTROLLED = ("factory.toml", "vault/policy.toml", "vault/secrets", "formulas", "agents", "generators")
@@ -67,7 +68,17 @@ def changes(ledger: Ledger, git: Git, tip: str) -> list[Commit]:
     return git.history(tip, str(ledger.trust[-1].evidence["commit"]), *CONTROLLED)
 
 
-def trust(commit: Commit, pulls: Sequence[PullFact], ledger: Ledger, git: Git, repo: int) -> dict[str, Any]:
+def oath(ledger: Ledger, controlled: str) -> bytes:
+    """What an admin signs of a change of the controlled set, where the policy wants that for high: all that it leads
+    to. Else a forged approval could do away with signatures first (attack 54)."""
+    pinned = ledger.genesis.evidence if ledger.genesis else {}
+    return json_bytes({"v": 1, "type": "vault-trust", "forge": pinned.get("forge"), "repo": pinned.get("repo"),
+                       "ledger_root": ledger.root, "controlled": controlled})  # fmt: skip
+
+
+def trust(
+    commit: Commit, pulls: Sequence[PullFact], ledger: Ledger, git: Git, repo: int, keys: Keys
+) -> dict[str, Any]:
     """Evidence of a TRUST for this commit. Raises Refused with why the version before it stays in force."""
     now = in_force(ledger, git)
     if len(commit.parents) != 2 or git.merged_tree(*commit.parents) != git.pure("rev-parse", f"{commit.oid}^{{tree}}"):
@@ -95,5 +106,9 @@ def trust(commit: Commit, pulls: Sequence[PullFact], ledger: Ledger, git: Git, r
     policy = read(data, bots(ledger))
     if policy.digest != now.policy.digest and policy.version <= now.policy.version:
         raise Refused("policy-rollback", f"policy version {policy.version} does not follow {now.policy.version}")
+    there = controlled(git, commit.oid)
+    needed = listed == now.policy.admins and Tier.HIGH in now.policy.signed
+    if needed and not keys.signers(oath(ledger, there), (pull.number,)) & now.policy.admins:
+        raise Refused("signature-missing", f"it needs an admin's signature: `factory vault sign {pull.number}`")
     return {"commit": commit.oid, "policy_digest": policy.digest, "policy_version": policy.version,
-            "controlled": controlled(git, commit.oid), "pull": pull.number, "approvers": verdict.people}  # fmt: skip
+            "controlled": there, "pull": pull.number, "approvers": verdict.people}  # fmt: skip

@@ -86,7 +86,7 @@ class Gather:
         for commit in changes(self.ledger, self._h.git, main):
             try:
                 pulls = self._pulls(commit.parents[1]) if len(commit.parents) == 2 else ()
-                found = trust(commit, pulls, self.ledger, self._h.git, self.pinned("repo"))
+                found = trust(commit, pulls, self.ledger, self._h.git, self.pinned("repo"), self._h.keys)
                 if gone := set(found["approvers"]) - self._h.forge.humans(frozenset(found["approvers"])):
                     raise Refused("approver-gone", f"account {min(gone)} is not active or has lost its rights")
                 return [found]

@@ -12,7 +12,7 @@ import secrets
 import sqlite3
 import subprocess
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -256,10 +256,12 @@ class Keep:
         pull = self.site.client(who).create_pull(self.ops, head=branch, base=base, title="Request", body="")
         return Asked(id, pull.number, branch, head, base)
 
-    def edit(self, files: Mapping[str, bytes | None], *, who: str = FACTORY, by: str = FOUNDER) -> Asked:
-        """A change that is no request, as the factory proposes it; approved by ``by`` and merged."""
+    def edit(self, files: Mapping[str, bytes | None], *, who: str = FACTORY, by: str = FOUNDER,
+             signed: Callable[[Asked], object] = lambda asked: None) -> Asked:  # fmt: skip
+        """A change that is no request, as the factory proposes it; ``signed``, approved by ``by`` and merged."""
         branch = f"edit/{fresh('e')}"
         asked = self.propose("", branch, self.write(who, branch, files, base="main"), "main", who)
+        signed(asked)
         self.review(asked, by)
         self.merged(asked)
         return asked

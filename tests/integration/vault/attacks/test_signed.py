@@ -13,6 +13,7 @@ from factory.app.vault_audit import audit_ledger
 from factory.app.vault_signing import Request, open_request, sign, signed_by
 from factory.config.model import HostConfig
 from factory.errors import PolicyDenied, UsageError
+from factory.vault import authority
 from factory.vault.keys import sshsig
 from factory.vault.keys.approving import NAMESPACE, Block, new_nonce, signed_bytes
 from factory.vault.keys.hostkeys import HostKeys, make_keys
@@ -20,6 +21,7 @@ from factory.vault.keys.letters import PullLetters
 from tests.contract.conftest import Site
 from tests.integration.vault.attacks.keep import APPROVER, DISPATCHER, FACTORY, FOUNDER, OUTSIDER, VAULT, Asked, Keep
 from tests.integration.vault.attacks.raid import effects
+from tests.integration.vault.attacks.register import Seen, attack
 from tests.integration.vault.house import LETTERS, formula_bytes
 
 SIGNED = 'require_signature = ["high"]\n'
@@ -48,7 +50,7 @@ class Signing(Keep):
         self.signers = HostKeys(self.root / "state", letters).signers  # type: ignore[assignment, method-assign]
 
     def request(self, asked: Asked) -> Request:
-        return open_request(self.deployment, asked.id)
+        return open_request(self.deployment, asked.id or str(asked.number))
 
     def sign_as(self, who: str, asked: Asked) -> dict[str, object]:
         return sign(self.request(asked), self.site.client(who), self.keys[who])
@@ -123,8 +125,10 @@ def test_attack_15_a_signature_copied_to_another_request(keep: Signing) -> None:
 def test_a_changed_policy_voids_it(keep: Signing) -> None:
     asked = keep.ask(keep.action("gamma"))
     keep.sign_as(FOUNDER, asked)
-    keep.edit({"vault/policy.toml": keep.policy(2, more=f"{SIGNED}remember_days = 5\n")})
+    looser = {"vault/policy.toml": keep.policy(2, more=f"{SIGNED}remember_days = 5\n")}
+    keep.edit(looser, signed=lambda change: keep.sign_as(FOUNDER, change))
     keep.dispatch().turn()
+    assert len(keep.dispatch().ledger.trust) == 3
     assert signed_by(keep.request(asked)) == frozenset()
     keep.sign_as(FOUNDER, asked)
     assert keep.ended(asked) == "DONE", "signed anew"
@@ -171,3 +175,43 @@ def test_the_ledger_that_came_of_it_is_audited_from_a_cold_clone(keep: Signing, 
     assert {fault["code"] for fault in strict["faults"]} == {"not-signed", "other-root"}
     with pytest.raises(UsageError, match=r"give|no public key"):
         audit_ledger(keep.deployment, keys=[own])
+
+
+@attack(54, "An approval in the database, of a policy that wants no signatures", forge="allows",
+        vault="signature-missing", check="a change of the policy is as high as what it decides")  # fmt: skip
+def test_attack_54_signatures_switched_off_without_one(
+    town: tuple[Site, Path | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Seen:
+    keep = Signing(town[0], tmp_path, town[1], more=SIGNED)
+    keep.settle()
+    with closing(keep.deployment):
+        unsigned = {"vault/policy.toml": keep.policy(2, more="")}
+        keep.edit(unsigned)  # its approval is what who broke into the forge would write
+        dispatcher = keep.dispatch()
+        dispatcher.turn()
+        assert [entry.evidence["policy_version"] for entry in dispatcher.ledger.trust] == [1, 1]
+        assert any("admin's signature" in words for words in dispatcher.alarms.values())
+        asked = keep.ask(keep.action("gamma"))
+        assert keep.ended(asked) == "signature-missing"
+        monkeypatch.setattr(authority, "oath", lambda *_: b"")
+        forged = frozenset({keep.ids[FOUNDER]})
+        monkeypatch.setattr(keep, "signers", lambda statement, pulls: frozenset() if statement else forged)
+        other, _ = keep.dispatcher()
+        other.turn()
+        assert len(other.ledger.trust) == 3
+        assert keep.ended(keep.ask(keep.action("gamma"))) == "DONE"
+    return Seen("allows", "signature-missing")
+
+
+def test_a_change_is_shown_before_it_is_signed_and_only_what_the_vault_goes_by(keep: Signing) -> None:
+    branch = "edit/shown"
+    keep.write(FACTORY, branch, {"vault/policy.toml": keep.policy(9, more=f"{SIGNED}remember_days = 7\n")}, base="main")
+    number = keep.site.client(FACTORY).create_pull(keep.ops, head=branch, base="main", title="x", body="").number
+    request = open_request(keep.deployment, str(number))
+    assert (request.name, request.needed) == (f"pull request {number}", True)
+    assert "  vault/policy.toml" in request.screen.split("\n")
+    assert "+remember_days = 7" in request.screen
+    action = str(keep.ask(keep.action("gamma")).number)
+    for wrong, why in (("99999", "no such pull request"), (action, "nothing that the")):
+        with pytest.raises(UsageError, match=why):
+            open_request(keep.deployment, wrong)

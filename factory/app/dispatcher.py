@@ -27,6 +27,7 @@ from factory.forge.client import ForgejoClient
 from factory.forge.values import RepoName
 from factory.git.hardened import GitTrouble
 from factory.vault.canonical import Refused
+from factory.vault.chain import BRANCH
 from factory.vault.dispatch import Dispatcher
 from factory.vault.gather import Handed
 from factory.vault.keys.hostkeys import HostKeys
@@ -72,7 +73,10 @@ class Serving:
         self.post = Post(str(ops), self.made, self.poll_seconds, self.why, self.kept)
 
     def made(self) -> Dispatcher:
-        """The trusted part with all that it is given. Raises GitTrouble, OSError."""
+        """The trusted part with all that it is given. Raises ConfigInvalid where the ledger has not begun, ForgeError,
+        GitTrouble, OSError."""
+        if not self.client.ls_refs(self.ops, (f"refs/heads/{BRANCH}",)):
+            raise ConfigInvalid(f"{self.ops} has no ledger yet, so nothing starts: run the same `factory init` again")
         state, mirror = self._deployment.state, self._instance.mirror(self.folder)
         if marks.heal(self.folder / MARK, self._copy):
             to_log(f"{self.ops}: the state was restored from a backup; the newer mark of the ledger counts")

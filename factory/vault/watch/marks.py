@@ -16,6 +16,8 @@ from factory.config.home import write_private
 def heal(mark: Path, copy: Path) -> bool:
     """Put the copy in the mark's place where it knows more of the same ledger; whether it did. Raises OSError."""
     first, second = _read(mark), _read(copy)
+    if first is None and mark.exists():
+        return False  # broken: of which ledger it was, nobody can tell; the chain refuses it in words
     if second is None or (first is not None and first["root"] != second["root"]):
         return False
     if first is not None and first["count"] >= second["count"]:

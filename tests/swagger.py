@@ -22,6 +22,8 @@ EXCUSED = {
     "ContentsResponse is list, not object": "a folder is an array",
     "POST /admin/users/{username}/tokens": "of Forgejo 16, and on the admin socket only",
     "GET /healthz": "outside of the described API on Forgejo",
+    "DELETE /repos/{owner}/{repo}/issues/{index}/dependencies: 201 is not in the document": "its answer all the same",
+    "DELETE /repos/{owner}/{repo}/issues/{index}/blocks: 201 is not in the document": "its answer all the same",
 }
 
 
@@ -48,8 +50,9 @@ class Swagger:
             return
         answer = operation["responses"].get(str(status))
         if answer is None:
-            if status < 300:
-                yield f"{method.upper()} {path}: {status} is not in the document"
+            said = f"{method.upper()} {path}: {status} is not in the document"
+            if status < 300 and said not in EXCUSED:
+                yield said
             return
         schema = self._named(answer).get("schema")
         if schema is not None and status < 300:

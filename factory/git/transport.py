@@ -26,6 +26,9 @@ from factory.process.spawn import Completed
 __all__ = ["PushRefused", "RefUpdate", "Remote", "default_branch", "fetch", "ls_remote", "push"]
 
 _FETCH_TIMEOUT_S = 600.0
+_FETCH_TRIES = 8
+_OVERTAKEN = re.compile(rb"cannot lock ref .*: (?:is at \w+ but expected|reference already exists|Unable to create)")
+"""Another process moved, made or is just writing the ref here."""
 _PUSH_TIMEOUT_S = 300.0
 _LIST_TIMEOUT_S = 60.0
 
@@ -64,6 +67,8 @@ def default_branch(remote: Remote) -> str | None:
 def fetch(repo: Path, remote: Remote, refspecs: Sequence[str], *, depth: int | None = None) -> None:
     """Fetch exactly ``refspecs`` into ``repo`` (its git directory): no tags, no submodules, objects checked.
 
+    Several processes may fetch the same refs at once: whoever is overtaken asks again.
+
     Raises NotFound when a named ref is missing, ForgeUnavailable, ForgeRefused, GitFailed (bad objects, no space).
     """
     for refspec in refspecs:
@@ -72,13 +77,11 @@ def fetch(repo: Path, remote: Remote, refspecs: Sequence[str], *, depth: int | N
     if depth is not None:
         options.append(f"--depth={depth}")
     names = "".join(f"{refspec}\n" for refspec in refspecs).encode()
-    done = _talk(
-        repo,
-        remote,
-        ("fetch", *options, "--refmap=", "--stdin", "--", remote.url),
-        input=names,
-        timeout_s=_FETCH_TIMEOUT_S,
-    )
+    argv = ("fetch", *options, "--refmap=", "--stdin", "--", remote.url)
+    for _ in range(_FETCH_TRIES):
+        done = _talk(repo, remote, argv, input=names, timeout_s=_FETCH_TIMEOUT_S)
+        if done.timed_out or done.returncode == 0 or not _OVERTAKEN.search(done.stderr):
+            break
     if done.returncode != 0 or done.timed_out:
         raise network_error("fetching from", remote, done, _FETCH_TIMEOUT_S)
 

@@ -287,3 +287,33 @@ def test_twenty_concurrent_pushes_to_one_ref_have_one_winner(project: Project, s
         thread.join()
     assert (len(won), len(lost)) == (1, 19)
     assert project.refs()["refs/heads/w"] == won[0]
+
+
+def test_several_may_fetch_the_same_ref_at_once(project: Project) -> None:
+    """A command of a person and the daemon have one mirror: who is overtaken has what it wanted all the same."""
+    readers, rounds, faults = 6, 12, []
+    ready = threading.Barrier(readers + 1)
+
+    def reads() -> None:
+        for _ in range(rounds):
+            ready.wait(60)
+            try:
+                fetch(project.local, project.remote, [f"+{MAIN}:{MAIN}"])
+            except GitFailed as error:
+                faults.append(str(error))
+            ready.wait(60)
+
+    threads = [threading.Thread(target=reads) for _ in range(readers)]
+    for thread in threads:
+        thread.start()
+    tip = project.base
+    for number in range(rounds):
+        following = project.commit(f"{number}", parent=tip)
+        push(project.local, project.remote, [RefUpdate(MAIN, following, tip)])
+        tip = following
+        ready.wait(60)
+        ready.wait(60)
+        assert objects.read_ref(project.local, MAIN) == tip
+    for thread in threads:
+        thread.join()
+    assert faults == []

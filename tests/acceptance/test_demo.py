@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,3 +207,36 @@ def _suite(clone: Path, commit: str) -> int:
     git(clone, "checkout", "-q", "--force", commit)
     argv = [sys.executable, "-m", "unittest", "-q"]
     return subprocess.run(argv, cwd=clone, capture_output=True, check=False).returncode
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not os.environ.get("FACTORY_SOAK"), reason="a long form: FACTORY_SOAK=1")
+def test_the_release_may_be_left_to_the_person(installed: Installed, tmp_path: Path) -> None:
+    """It says where and with which login, waits, and goes on once that person approved with those."""
+    argv = [installed.program, "demo", "--json", "--approve-myself", "--home", tmp_path / "home"]
+    with (tmp_path / "out").open("wb") as out, (tmp_path / "err").open("wb") as err:
+        running = subprocess.Popen(argv, env=installed.env(tmp_path / "home"), cwd=tmp_path, stdout=out, stderr=err)
+    place = r"approve it yourself: (http://\S+?)/(\S+/\S+)/pulls/(\d+) +sign in: (\S+) / (\S+)"
+
+    def asked() -> re.Match[str] | None:
+        return re.search(place, (tmp_path / "err").read_text(encoding="utf-8"))
+
+    try:
+        wait_for("the demo to ask", lambda: asked() is not None, 200)
+        found = asked()
+        assert found is not None
+        url, repo, number, login, password = found.groups()
+        time.sleep(5)
+        assert running.poll() is None, "it waits for the person"
+        look = Looker(url, login, password, "founder/tally", repo, tmp_path)
+        head = look.get(f"/repos/{repo}/pulls/{number}")["head"]["sha"]
+        said = {"event": "APPROVED", "body": "I read it.", "commit_id": head}
+        look.post(f"/repos/{repo}/pulls/{number}/reviews", said)
+        look.close()
+        assert running.wait(200) == 0
+    finally:
+        running.kill()
+        running.wait()
+    told = json.loads((tmp_path / "out").read_bytes())["factory.demo/v1"]
+    assert told["action"]["ledger"] == ["SEEN", "VERIFIED", "CLAIMED", "STARTED", "DONE"]
+    assert "APPROVED by the demo" not in (tmp_path / "err").read_text(encoding="utf-8")

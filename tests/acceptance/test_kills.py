@@ -40,8 +40,9 @@ class Killer:
     victims: tuple[str, ...] = VICTIMS
     done: list[str] = field(default_factory=list)
 
-    def run(self, alive: Callable[[], bool]) -> None:
-        """Until all kills are done or the demo is over."""
+    def run(self, alive: Callable[[], bool], approved: Callable[[], bool]) -> None:
+        """Until all kills are done or the demo is over. The last kill meets the dispatcher while the release, which
+        comes late, is approved, verified, started or just done."""
         chance = random.Random(self.seed)
         order: list[str] = []
         while len(order) < self.kills:
@@ -54,6 +55,11 @@ class Killer:
                 time.sleep(0.02)
             while alive() and not self._kill(victim):
                 time.sleep(0.02)
+        while alive() and not approved():
+            time.sleep(0.02)
+        time.sleep(chance.uniform(0, 4))
+        while alive() and not self._kill("dispatcher"):
+            time.sleep(0.02)
 
     def _kill(self, victim: str) -> bool:
         if victim == "cache":
@@ -97,14 +103,15 @@ def survives(
         demo = subprocess.Popen(argv, env=installed.env(home), cwd=folder, stdout=out, stderr=err)
         try:
             killer = Killer(home, seed, kills, victims)
-            killer.run(lambda: demo.poll() is None)
+            told_approved = b"APPROVED by the demo"
+            killer.run(lambda: demo.poll() is None, lambda: told_approved in (folder / "err").read_bytes())
             code = demo.wait(400)
         finally:
             demo.kill()
             demo.wait()
     said = (folder / "err").read_text(encoding="utf-8")
     assert code == 0, f"seed {seed}, killed {killer.done}: {said}\n{_logs(home)}"
-    assert len(killer.done) == kills, f"seed {seed}: it was over after {killer.done}"
+    assert len(killer.done) == kills + 1, f"seed {seed}: it was over after {killer.done}"
 
     told = json.loads((folder / "out").read_bytes())["factory.demo/v1"]
     look = Looker(

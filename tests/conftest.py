@@ -3,7 +3,8 @@
 Nothing of the machine's owner is read: HOME is an empty folder, git knows no configuration but what a test gives it, no
 ``FACTORY_*``, proxy or model key variable comes in. No socket of the test process leaves loopback (the processes a test
 starts are the product's; what they reach is the subject of tests of its own). Under ``FACTORY_CI=1`` the skips are
-exactly the stated ones. Hypothesis has no wall-clock deadline, because two cores are shared, and no database.
+exactly the stated ones. What a test starts ends with it, at the latest with the suite, however that ends. Hypothesis
+has no wall-clock deadline, because two cores are shared, and no database.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ import shutil
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import settings
+
+from tests.orphans import Watcher, end_all, running_for
 
 pytest_plugins = ("tests.distribution",)
 
@@ -50,6 +54,44 @@ def empty_surroundings() -> None:
     maker = os.getpid()
     atexit.register(lambda: shutil.rmtree(home, ignore_errors=True) if os.getpid() == maker else None)
     os.environ.update(HOME=home, GIT_CONFIG_NOSYSTEM="1", GIT_CONFIG_GLOBAL=os.devnull, GIT_TERMINAL_PROMPT="0")
+
+
+# --- nothing is left running ------------------------------------------------------------------------------------------
+
+LEAVING_S = 5.0
+"""What was told to end may take so long."""
+
+_watcher = Watcher()
+_folders: list[str] = []
+
+
+def watched(folder: str) -> None:
+    """Whatever runs for this folder is the suite's, and ends with it."""
+    _folders.append(folder)
+    _watcher.add(folder)
+
+
+def _note_folder(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "tempfile.mkdtemp" and os.getpid() == _pid:
+        watched(os.fsdecode(arguments[0]))
+
+
+_pid = os.getpid()
+sys.addaudithook(_note_folder)
+atexit.register(_watcher.quiet)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fail where a test leaves a process behind, and end that; a suite that is killed has a watcher that does."""
+    watched(str(tmp_path_factory.getbasetemp()))
+    yield
+    until = time.monotonic() + LEAVING_S
+    while (left := running_for(_folders, os.getsid(0))) and time.monotonic() < until:
+        time.sleep(0.1)
+    if left:
+        end_all(_folders, os.getsid(0))
+        pytest.fail("left running: " + "; ".join(sorted(set(left.values()))), pytrace=False)
 
 
 # At import: before any test module reads the environment, and before pytest-xdist starts its workers.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from factory.app import projects
 from factory.app.deployment import Deployment
 from factory.app.opsrepo import factory_signature, mirror
 from factory.app.places import control_socket, vault_home
-from factory.app.services import VaultProcesses, ensure_forge, ensure_gateway, running
+from factory.app.services import VaultProcesses, ensure_forge, ensure_gateway, running, stop
 from factory.app.webhooks import received
 from factory.backends import found_on_host
 from factory.config.home import write_private
@@ -51,17 +52,26 @@ from factory.web.pages import build
 from factory.web.serve import WebServer
 
 
-def run_daemon(deployment: Deployment, *, say: Callable[[str], None] | None = None) -> None:
-    """Turn until SIGTERM or SIGINT. Raises UsageError when another daemon of this home runs."""
+def run_daemon(
+    deployment: Deployment, *, say: Callable[[str], None] | None = None, stop_all: bool = False
+) -> None:
+    """Turn until SIGTERM, SIGINT or SIGHUP; ``stop_all``: then stop the services, whatever ended it.
+
+    Raises UsageError when another daemon of this home runs, whose services are left alone, or the web port is taken.
+    """
     state = deployment.state
     lock = try_hold(state / "daemon.lock")
     if lock is None:
         raise UsageError(f"starting the factory in {deployment.home}: it runs already", hint="factory status")
     wake = Wake()
     with lock, wake.on_signals():
-        loop = loop_of(deployment, wake, say or _to_log)
-        with WebServer(_pages(deployment, loop, wake), host="127.0.0.1", port=deployment.host.web_port):
-            loop.run()
+        try:
+            loop = loop_of(deployment, wake, partial(_said, say or _to_log))
+            with WebServer(_pages(deployment, loop, wake), host="127.0.0.1", port=deployment.host.web_port):
+                loop.run()
+        finally:
+            if stop_all:
+                stop(deployment)
 
 
 def loop_of(deployment: Deployment, wake: Wake, said: Callable[[str], None]) -> Loop:
@@ -90,11 +100,16 @@ def loop_of(deployment: Deployment, wake: Wake, said: Callable[[str], None]) -> 
     )
 
 
-def _to_log(line: str) -> None:
-    # A log on a full disk is no reason to stop; what it would have said is in `status` and on the health page.
+def _said(say: Callable[[str], None], line: str) -> None:
+    # A log on a full disk, or a terminal that is gone, is no reason to stop; what it would have said is in `status` and
+    # on the health page.
     with suppress(OSError):
-        sys.stderr.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}\n")
-        sys.stderr.flush()
+        say(line)
+
+
+def _to_log(line: str) -> None:
+    sys.stderr.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}\n")
+    sys.stderr.flush()
 
 
 class _HostFile:

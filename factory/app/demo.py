@@ -55,6 +55,8 @@ STARTS = 5
 """Times in a row that the daemon may fail to start: it, or what it needs, may be killed just then."""
 LOOK_S = 0.4
 IDLE_TICKS = 10
+CLAIM = "demo.txt"
+"""Says in a home that it is a demo's; only such a home is ever removed."""
 
 
 @dataclass
@@ -78,6 +80,7 @@ class Demo:
     def run(self) -> dict[str, Any]:
         """The whole demo; returns its facts. Raises RunFailed naming everything that did not really happen."""
         began = time.monotonic()
+        self._claim()
         done = self._set_up()
         self.password = done.password
         self._file_issues()
@@ -96,6 +99,17 @@ class Demo:
         return self._told(facts, actions[0] if self.confined else None, done, seconds, idle)
 
     # ---- setting up ------------------------------------------------------------------------------------------------
+
+    def _claim(self) -> None:
+        """Have the home for this demo alone. Raises UsageError where it holds anything else."""
+        if self.home.exists() and not (self.home / CLAIM).exists() and any(self.home.iterdir()):
+            raise UsageError(
+                f"having a demo in {self.home}: something else is in that folder, and a demo removes its folder at the "
+                "end",
+                hint=f"name a new one: factory demo --home {self.home / 'demo'}",
+            )
+        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (self.home / CLAIM).write_text("A demo of factory lives here, and removes this folder when it ends.\n")
 
     def _set_up(self) -> Done:
         sandbox = "bubblewrap"
@@ -331,9 +345,10 @@ class Demo:
 
     def close(self, *, keep: bool) -> None:
         """Stop everything and remove the home, unless it is to be kept."""
-        if keep or not hasattr(self, "deployment"):
+        if keep or not (self.home / CLAIM).exists():
             return
-        stop(self.deployment)
+        if host_path(self.home).exists():
+            stop(Deployment.open(self.home))
         shutil.rmtree(self.home, ignore_errors=True)
 
 

@@ -229,6 +229,11 @@ def _beats(beat: Path, place: Path, name: str = "daemon") -> bool:
     return isinstance(pid, int) and pid == service.status(name, place).pid
 
 
+def stop_one(deployment: Deployment, name: str) -> bool:
+    """Stop one service; False when it did not run."""
+    return service.stop(name, folder(deployment.state))
+
+
 def stop(deployment: Deployment) -> tuple[str, ...]:
     """Stop all that runs, the daemon first and the embedded forge last; names those that ran."""
     place = folder(deployment.state)

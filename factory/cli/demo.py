@@ -24,6 +24,7 @@ def demo(keep: bool, home: Path | None, script: Path | None, approve_myself: boo
 
     Nothing is simulated but the model, whose turns are scripted; its tool calls really happen, in the sandbox.
     """
+    import signal
     import tempfile
     import time
 
@@ -35,11 +36,15 @@ def demo(keep: bool, home: Path | None, script: Path | None, approve_myself: boo
     run = Demo(where.absolute(), lambda line: say(f"{time.monotonic() - began:5.1f} s  {line}"), script or SCRIPT)
     run.approve_myself = approve_myself
     finished = False
+    # As Ctrl-C: what was started is stopped, and its folder removed.
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         facts = run.run()
         finished = True
     finally:
         run.close(keep=keep)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         if keep and not finished:
             say(f"kept for a look: FACTORY_HOME={where} factory status   stop it: FACTORY_HOME={where} factory down")
     emit("demo", facts, as_json=as_json, text=lambda told: _text(told, keep))

@@ -15,7 +15,7 @@ class Wake:
     def __init__(self) -> None:
         self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.stop = False
-        """Set by SIGTERM or SIGINT: finish the tick and end."""
+        """Set by SIGTERM, SIGINT or SIGHUP: finish the tick and end."""
 
     def now(self) -> None:
         """End the sleep."""
@@ -40,13 +40,13 @@ class Wake:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT set ``stop`` and wake. Main thread only."""
+        """SIGTERM, SIGINT and SIGHUP (the terminal is gone) set ``stop`` and wake. Main thread only."""
 
         def hear(_number: int, _frame: object) -> None:
             self.stop = True
             self.now()
 
-        before = {number: signal.signal(number, hear) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {number: signal.signal(number, hear) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
         try:
             yield
         finally:

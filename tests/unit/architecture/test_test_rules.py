@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,40 @@ def test_what_only_root_can_do_may_be_skipped_by_others_only(tmp_path: Path) -> 
 def test_a_module_skipped_as_a_whole_counts(tmp_path: Path) -> None:
     code, said = run(tmp_path, "pytest.importorskip('no_such_module')", FACTORY_CI="1")
     assert code == 1, said
+
+
+LEAVES = """
+import subprocess, sys
+from pathlib import Path
+def test_it(tmp_path):
+    with open('pid', 'w') as told:
+        started = subprocess.Popen(
+            [sys.executable, '-c', 'import time; time.sleep(300)', str(tmp_path)], start_new_session=True, env={{}}
+        )
+        told.write(str(started.pid))
+    started.returncode = 0  # no warning: it is meant to go on
+    {then}
+"""
+
+
+def lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_what_a_test_leaves_running_fails_the_run_and_is_ended(tmp_path: Path) -> None:
+    code, said = run(tmp_path, LEAVES.format(then=""))
+    assert code == 1, said
+    assert "left running" in said
+    assert not lives(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.parametrize("words", [(), ("-n", "1")])
+def test_what_a_killed_suite_leaves_running_is_ended(tmp_path: Path, words: tuple[str, ...]) -> None:
+    run(tmp_path, LEAVES.format(then="os.kill(os.getpid(), 9)"), *words)
+    pid, until = int((tmp_path / "pid").read_text()), time.monotonic() + 30
+    while lives(pid):
+        assert time.monotonic() < until
+        time.sleep(0.05)

@@ -13,21 +13,24 @@ import signal
 import subprocess
 import time
 import tomllib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import Installed
+from tests.acceptance.conftest import Installed, end
 from tests.acceptance.looking import Looker, git
+from tests.soak_report import PART, PARTS, SHARE, record
 
 pytestmark = pytest.mark.needs_bwrap
 
 SERVICES = ("daemon", "forge", "gateway", "dispatcher")
 VICTIMS = (*SERVICES, "session")
-SEEDS = 6
-SOAK = bool(os.environ.get("FACTORY_SOAK"))
+ALL = (*VICTIMS, "cache")
+SEEDS, KILLS = 6, 7
+"""Demos of the long form, and kills in each before the last one, which meets the release."""
 
 
 @dataclass
@@ -97,7 +100,8 @@ class Killer:
 
 def survives(
     installed: Installed, folder: Path, home: Path, seed: int, kills: int, victims: tuple[str, ...] = VICTIMS
-) -> None:
+) -> list[str]:
+    """A demo that is disturbed so; what was killed."""
     argv = [installed.program, "demo", "--json", "--keep", "--home", home]
     with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
         demo = subprocess.Popen(argv, env=installed.env(home), cwd=folder, stdout=out, stderr=err)
@@ -132,6 +136,7 @@ def survives(
     look_at_the_journal(look, about)
     look_at_the_ledger(look, told["action"]["id"], about)
     look.close()
+    return killer.done
 
 
 def look_at_the_journal(look: Looker, about: str) -> None:
@@ -173,10 +178,20 @@ def test_five_kills_change_nothing(installed: Installed, tmp_path: Path, stop_af
 
 
 @pytest.mark.soak
-@pytest.mark.skipif(not SOAK, reason="a long form: FACTORY_SOAK=1")
-@pytest.mark.parametrize("seed", range(1, SEEDS + 1))
-def test_many_kills_change_nothing(
-    installed: Installed, tmp_path: Path, stop_after: Callable[[Path], Path], seed: int
-) -> None:
-    victims = (*VICTIMS, "cache") if seed > SEEDS // 2 else VICTIMS
-    survives(installed, tmp_path, stop_after(tmp_path / "home"), seed=seed, kills=7, victims=victims)
+@pytest.mark.skipif(not SHARE, reason="a long form: FACTORY_SOAK=1")
+def test_many_kills_change_nothing(installed: Installed, tmp_path: Path, stop_after: Callable[[Path], Path]) -> None:
+    killed: Counter[str] = Counter()
+    seeds = range(1, SEEDS + 1)[PART - 1 :: PARTS]
+    for seed in seeds:
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        victims = (*VICTIMS, "cache") if seed > SEEDS // 2 else VICTIMS
+        killed.update(survives(installed, folder, stop_after(folder / "home"), seed, KILLS, victims))
+        end(installed, folder / "home")
+    record(
+        "kill -9 of daemon, forge, gateway, dispatcher and sessions in demos", done=killed.total(),
+        full=SEEDS * (KILLS + 1), seed=f"1 to {SEEDS}", tally={"demos": len(seeds), **{v: killed[v] for v in ALL}},
+        result="the whole end state in each of {demos} demos, no issue, comment, pull request, review, run, merge or "
+        "release twice (killed: daemon {daemon}, forge {forge}, gateway {gateway}, dispatcher {dispatcher}, session "
+        "{session}; cache/ deleted {cache} times)",
+    )  # fmt: skip

@@ -213,15 +213,24 @@ class IssueCalls(Calls):
     def remove_label(self, repo: RepoName, number: int, label: str) -> None:
         doing = f"taking the label {label} off {repo}#{number}"
 
+        def there() -> list[Label]:
+            rows = decode.records(self.get(at(repo, "issues", number, "labels"), doing=doing))
+            return [one for one in map(decode.label, rows) if one.name == label]
+
         def gone() -> bool | None:
-            there = decode.label_names(self.get(at(repo, "issues", number, "labels"), doing=doing))
-            return None if label in there else True
+            return None if there() else True
+
+        def ask(which: str, *fine: int) -> int:
+            reply = self.ask("DELETE", at(repo, "issues", number, "labels", which), doing=doing)
+            if reply.status not in (200, 204, *fine):
+                raise self.refusal(reply, doing)
+            return reply.status
 
         def write() -> bool:
-            reply = self.ask("DELETE", at(repo, "issues", number, "labels", label), doing=doing)
-            # 422: the repo has no such label, so the issue does not have it either.
-            if reply.status not in (200, 204, 422):
-                raise self.refusal(reply, doing)
+            # 422: the repo has no such label. Or a forge that knows labels by number only (Forgejo 11, Gitea).
+            if ask(label, 422) == 422:
+                for one in there():
+                    ask(str(one.id))
             return True
 
         self.settled(doing, write, gone)

@@ -573,6 +573,20 @@ def test_an_ignored_label_is_noticed(httpserver: HTTPServer, client: ForgejoClie
         client.add_labels(REPO, 1, ["a", "b"])
 
 
+def test_a_forge_that_knows_labels_by_number_only_is_told_the_number(
+    httpserver: HTTPServer, client: ForgejoClient
+) -> None:
+    """Forgejo 11 and Gitea: there a name is a number nobody has."""
+    by_name = script(httpserver, f"{R}/issues/1/labels/a", "DELETE", (422, {"message": "label does not exist"}))
+    there = [{"id": 8, "name": "b"}, {"id": 9, "name": "a"}]
+    script(httpserver, f"{R}/issues/1/labels", "GET", (200, there), (200, there[:1]))
+    by_number = script(httpserver, f"{R}/issues/1/labels/9", "DELETE", (204, ""))
+    client.remove_label(REPO, 1, "a")
+    assert (len(by_name), len(by_number)) == (1, 1)
+    client.remove_label(REPO, 1, "a")
+    assert (len(by_name), len(by_number)) == (2, 1), "it is not there: nothing is left to do"
+
+
 def test_labels_at_creation_go_by_id_and_are_verified(httpserver: HTTPServer, client: ForgejoClient) -> None:
     script(httpserver, f"{R}/labels", "GET", (200, [{"id": 9, "name": "a"}]), (200, []))
     made = script(httpserver, f"{R}/issues", "POST", (201, {**ISSUE, "labels": [{"name": "a"}]}), (201, ISSUE))

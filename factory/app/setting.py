@@ -30,7 +30,6 @@ from factory.config.model import DEFAULT_ACCOUNTS, Ci, FactoryConfig, HostConfig
 from factory.errors import ConfigInvalid, UsageError
 from factory.forge.client import ForgejoClient
 from factory.forge.setup import (
-    TOKENS_LIMITED_TO_REPOS,
     CreateRepo,
     Observed,
     Propose,
@@ -41,6 +40,7 @@ from factory.forge.setup import (
     working_tokens,
 )
 from factory.forge.values import Repo, RepoName
+from factory.forge.versions import TOKENS_LIMITED_TO_REPOS
 from factory.forge.wanted import Wanted
 from factory.git import objects
 from factory.git.objects import init_bare

@@ -16,12 +16,10 @@ from factory.forge.globs import first_match, is_glob
 from factory.forge.releases import TagRule
 from factory.forge.settings import ONLY_MERGE, differences
 from factory.forge.values import BranchProtection, ForgeVersion, Label, Repo, RepoName
+from factory.forge.versions import TOKENS_LIMITED_TO_REPOS
 from factory.forge.wanted import RepoWanted, Wanted
 
 ALL_TAGS = "*"
-TOKENS_LIMITED_TO_REPOS = 15
-"""First Forgejo whose tokens can be limited to repos. Such a token holds no scope but issue and repository,
-and no admin's rights."""
 
 
 @dataclass(frozen=True)

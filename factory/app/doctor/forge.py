@@ -14,34 +14,43 @@ from factory.errors import FactoryError, ForgeError
 from factory.forge.client import ForgejoClient
 from factory.forge.settings import differences
 from factory.forge.setup import Propose, observe, plan_setup, working_tokens
-from factory.forge.values import BranchProtection, Label, RepoName
+from factory.forge.values import BranchProtection, ForgeVersion, Label, RepoName
+from factory.forge.versions import NEWEST, OLDEST, is_supported, missing
 from factory.forge.wanted import Wanted, wanted_setup
 from factory.ops.routes import unprotected_patterns
 from factory.plan.labels import ALL
 
 AREA = "forge"
-NEWEST, OLDEST = 16, 11
-"""Forgejo's major versions that are supported (DESIGN section 6)."""
+REACHABLE = "reachable"
 
 
 def answers(deployment: Deployment) -> Iterator[Finding]:
-    """Whether it can be asked at all. Yields one finding; anything but ``ok`` makes the rest pointless."""
+    """Whether it can be asked at all (of that one finding anything but ``ok`` makes the rest pointless), and what it
+    cannot do."""
     url = deployment.host.forge_url
     embedded = next((s for s in running(deployment) if s.name == "forge"), None)
     if embedded is not None and embedded.pid is None:
-        yield note(AREA, "reachable", f"the embedded forge at {url} does not run", "factory up --detach")
+        yield note(AREA, REACHABLE, f"the embedded forge at {url} does not run", "factory up --detach")
         return
     try:
         with ForgejoClient(url, timeout_s=5) as client:
             found = client.version()
     except ForgeError as error:
-        yield problem(AREA, "reachable", error.message, error.hint or "factory status works without it")
+        yield problem(AREA, REACHABLE, error.message, error.hint or "factory status works without it")
         return
     said = f"{found.product} {found.text} at {url}"
-    if found.product == "forgejo" and not OLDEST <= found.major <= NEWEST:
-        yield problem(AREA, "reachable", f"{said}; supported are Forgejo {OLDEST} to {NEWEST}")
+    if found.product == "forgejo" and not is_supported(found):
+        yield problem(AREA, REACHABLE, f"{said}; supported are Forgejo {OLDEST} to {NEWEST}")
         return
-    yield ok(AREA, "reachable", said)
+    yield ok(AREA, REACHABLE, said)
+    yield from _missing(found)
+
+
+def _missing(version: ForgeVersion) -> Iterator[Finding]:
+    if not is_supported(version):
+        yield note(AREA, "version", f"{version.product} is not tested; supported are Forgejo {OLDEST} to {NEWEST}")
+    for lack in missing(version):
+        yield note(AREA, "version", f"{version.product} {version.text}: {lack}")
 
 
 def look(deployment: Deployment, project: RepoName, ops: RepoName, config: FactoryConfig | None) -> Iterator[Finding]:

@@ -38,7 +38,7 @@ def _deployment(deployment: Deployment, now: datetime) -> Iterator[Finding]:
     if not deployment.host.ops_repos:
         yield note("host", "projects", "this factory has no project yet", "factory init PATH")
         return
-    if any(found.state is not State.OK for found in reachable):
+    if any(found.name == forge.REACHABLE and found.state is not State.OK for found in reachable):
         return
     yield from _guarded("project", _configuration(deployment))
     yield from vault.processes(deployment)

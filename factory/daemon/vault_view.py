@@ -19,8 +19,9 @@ from factory.ops.vault_result import FIRED, REJECTED
 from factory.plan.model import PullFacts
 from factory.plan.vault import BRANCH, ActionFact, Asked, Comparison, PendingFact, RequestFact, VaultFacts
 from factory.runs.spec import SessionResult, SessionSpec
-from factory.vault.action import Action
+from factory.vault.action import Action, Tier
 from factory.vault.action import check as check_bytes
+from factory.vault.authority import FOR_ADMINS
 from factory.vault.canonical import Refused
 from factory.vault.ledger import Ledger, State
 from factory.vault.people.facts import approval, facts_of, headline
@@ -87,11 +88,14 @@ class VaultView:
         ids = {facts.pull.head_ref.removeprefix(BRANCH) for facts in mine}
         if requests or self._rules.policy is not None:
             problems += self._rules.problems
+        policy = self._rules.policy
         waiting = tuple(pending_fact(id, there, now) for id, there in self._files[2])
         return VaultFacts(
             requests=requests, actions=tuple(self._actions(ledger, heads)), pending=waiting,
             told=frozenset(ids & self._files[1]),
             comparisons=tuple(self._comparisons(ledger, pulls, config)), frozen=frozen, problems=tuple(problems),
+            signed=tuple(path.decode() for path in FOR_ADMINS) if policy and Tier.HIGH in policy.signed else (),
+            signers=policy.admins if policy else frozenset(),
         )  # fmt: skip
 
     # ---- requests --------------------------------------------------------------------------------------------------
@@ -128,8 +132,9 @@ class VaultView:
         tier = decided.tier
         return replace(
             blank, tier=tier.word, need=formula.admins, listed=policy.bench(tier),
-            rejecters=policy.admins | policy.approvers, expires=action.expires, headline=headline(shown),
-            who=approval(shown), frees=action.unblocks, requester=action.requester,
+            rejecters=policy.admins | policy.approvers,
+            signers=policy.admins if tier in policy.signed else frozenset(), expires=action.expires,
+            headline=headline(shown), who=approval(shown), frees=action.unblocks, requester=action.requester,
         )  # fmt: skip
 
     def _comparisons(self, ledger: Ledger, pulls: Sequence[PullFacts], config: FactoryConfig) -> Iterable[Comparison]:

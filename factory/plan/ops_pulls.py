@@ -7,7 +7,7 @@ this way), only on a pause of everything.
 from __future__ import annotations
 
 from factory.forge.values import ItemState
-from factory.plan import merge_gate, trust
+from factory.plan import merge_gate, signatures, trust
 from factory.plan.effect import Effect, Preconditions, effect_id
 from factory.plan.model import Obstacle, PullFacts, World
 from factory.plan.operations import DeleteBranch, GateRules, MergePull
@@ -45,6 +45,8 @@ def decide(world: World, facts: PullFacts) -> Effect | Obstacle | None:
         person_needed="it changes the ops repo",
     )  # fmt: skip
     obstacle = merge_gate.gate(pull, facts.reviews, facts.statuses, rule)
+    if obstacle is None and world.vault.signed and any(f.path.startswith(world.vault.signed) for f in facts.files):
+        obstacle = signatures.awaited(facts, world.vault.signers, 1, str(pull.number))
     if obstacle is not None:
         return obstacle
     repo = str(world.ops)

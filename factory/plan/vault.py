@@ -39,6 +39,8 @@ class RequestFact:
     code: str = ""
     words: str = ""
     """Why it may not go on; empty: it may."""
+    signers: frozenset[int] = frozenset()
+    """Account ids of which ``need`` must sign it as well; empty: nobody must."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,9 @@ class VaultFacts:
     told: frozenset[str] = frozenset()
     """Ids of pull requests in view whose result stands in the ops repo already."""
     comparisons: tuple[Comparison, ...] = ()
+    signed: tuple[str, ...] = ()
+    """Paths, or beginnings of them, of the ops repo that one of ``signers`` must sign a change of."""
+    signers: frozenset[int] = frozenset()
     frozen: str = ""
     """Why nothing starts; empty: it does."""
     problems: tuple[str, ...] = ()

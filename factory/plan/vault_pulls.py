@@ -12,7 +12,7 @@ from datetime import datetime
 
 from factory.forge.values import ItemState, ReviewState
 from factory.ops.vault_result import VaultResult
-from factory.plan import merge_gate, reviews, trust
+from factory.plan import merge_gate, reviews, signatures, trust
 from factory.plan.effect import Effect, Preconditions, effect_id
 from factory.plan.model import Obstacle, PullFacts, World
 from factory.plan.operations import (
@@ -98,6 +98,8 @@ def _await(world: World, facts: PullFacts, request: RequestFact) -> Effect | Obs
     rule = replace(_rule(world, MAIN), people=frozenset(listed), person_needed=f"it is {request.tier}",
                    needs_approval=True, approvals=request.need)  # fmt: skip
     obstacle = merge_gate.gate(pull, facts.reviews, facts.statuses, rule)
+    if obstacle is None and request.signers:
+        obstacle = signatures.awaited(facts, request.signers, request.need, request.id)
     if obstacle is not None:
         return obstacle
     return _merge(world, facts, rule, f"{', '.join(sorted(approving & listed))} approved {pull.head_sha[:8]}")

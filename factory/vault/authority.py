@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 CONTROLLED = ("factory.toml", "vault/policy.toml", "vault/secrets", "formulas", "agents", "generators")
-_FOR_ADMINS = (b"vault/policy.toml", b"vault/secrets", b"factory.toml")
+FOR_ADMINS = (b"vault/policy.toml", b"vault/secrets", b"factory.toml")
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,8 @@ def trust(
     if len(mine) != 1:
         raise Refused("no-pull-request", "no single pull request of this repo has that head")
     pull = mine[0]
-    listed = now.policy.admins
-    if not any(change.path.startswith(_FOR_ADMINS) for change in commit.changes):
-        listed |= now.policy.approvers
+    high = any(change.path.startswith(FOR_ADMINS) for change in commit.changes)
+    listed = now.policy.admins if high else now.policy.admins | now.policy.approvers
     # Who pushed it may approve it: a person's own change is proposed by the factory (DESIGN section 6).
     bench = Bench(listed, frozenset({pull.poster}) | bots(ledger), now.policy.admins | now.policy.approvers)
     times = [moment for moment in (pull.pushed, pull.moved, ledger.restored) if moment is not None]
@@ -107,8 +106,8 @@ def trust(
     if policy.digest != now.policy.digest and policy.version <= now.policy.version:
         raise Refused("policy-rollback", f"policy version {policy.version} does not follow {now.policy.version}")
     there = controlled(git, commit.oid)
-    needed = listed == now.policy.admins and Tier.HIGH in now.policy.signed
-    if needed and not keys.signers(oath(ledger, there), (pull.number,)) & now.policy.admins:
+    needed = now.policy.admins if high and Tier.HIGH in now.policy.signed else frozenset()
+    if needed and not keys.signers(oath(ledger, there), (pull.number,)) & needed:
         raise Refused("signature-missing", f"it needs an admin's signature: `factory vault sign {pull.number}`")
     return {"commit": commit.oid, "policy_digest": policy.digest, "policy_version": policy.version,
             "controlled": there, "pull": pull.number, "approvers": verdict.people}  # fmt: skip

@@ -10,7 +10,7 @@ from factory.git import objects
 from factory.git.hardened import Commit, Git
 from factory.vault.action import FOLDER, Action, Tier
 from factory.vault.action import read as read_action
-from factory.vault.authority import controlled
+from factory.vault.authority import FOR_ADMINS, controlled
 from factory.vault.canonical import MAX_BYTES, Refused, json_bytes, sha256
 from factory.vault.formulas import MAX_FORMULA, VaultFormula
 from factory.vault.formulas import read as read_formula
@@ -20,7 +20,6 @@ from factory.vault.policy import MAX_POLICY, PATH, Policy, ruling
 from factory.vault.policy import read as read_policy
 from factory.vault.verify import AUTO, MAIN, identity
 
-_FOR_ADMINS = (b"vault/policy.toml", b"vault/secrets/", b"factory.toml")
 _SAID = ("target", "requester", "content", "unblocks", "runs", "every_hours", "not_before", "expires")
 
 
@@ -196,7 +195,7 @@ def _trust(told: Told, known: Objects) -> Wrong:
         yield "policy-rollback", f"policy version {now.version} does not follow {policy.version}"
     approvers = _numbers(entry.evidence.get("approvers"))
     listed = policy.admins | policy.approvers
-    if any(change.path.startswith(_FOR_ADMINS) for change in commit.changes):
+    if any(change.path.startswith(FOR_ADMINS) for change in commit.changes):
         listed = policy.admins
     yield from _approvers(approvers, listed, known, 1)
 

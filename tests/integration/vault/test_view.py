@@ -72,6 +72,18 @@ def test_an_open_request_is_judged_as_the_dispatcher_will(house: House, seen: Se
     assert (request.frees, request.expires) == (("founder/tally#3",), action.expires)
 
 
+def test_who_must_sign_is_seen(house: House, seen: Seen) -> None:
+    assert (seen.look().signed, seen.look().signers) == ((), {1})
+    data = policy_bytes(2).replace(b"version = 2\n", b'version = 2\nrequire_signature = ["medium", "high"]\n')
+    house.adopt(data)
+    action = house.action("beta")
+    pull = house.open(action)
+    seen.show(action, pull)
+    facts = seen.look()
+    assert (facts.signed, facts.signers) == (("vault/policy.toml", "vault/secrets", "factory.toml"), {1})
+    assert [request.signers for request in facts.requests] == [{1}]
+
+
 def test_a_request_under_an_older_policy_keeps_its_tier(house: House, seen: Seen) -> None:
     """R6: the policy where it branched off counts too, so loosening it later lowers nothing."""
     action = house.action("gamma")

@@ -11,6 +11,7 @@ from factory.forge.values import RepoName, ReviewState
 from factory.plan.model import Pause, PullFacts
 from factory.plan.operations import MergePull
 from factory.plan.ops_pulls import subject
+from factory.plan.vault import VaultFacts
 from factory.roles.turn import decide
 from factory.testing import builders as b
 
@@ -86,3 +87,16 @@ def test_both_repos_may_merge_in_one_tick() -> None:
     ready = replace(b.pull(reviews=[b.review()]))
     plan = decide(b.world([b.ready()], [ready], ops_pulls=(edit(),)), b.NOW)
     assert [e.kind for e in plan.effects if "merge" in e.kind] == ["merge-ops", "merge"]
+
+
+@pytest.mark.parametrize(
+    ("path", "by", "expected"),
+    [("vault/policy.toml", 0, "signature"), ("vault/policy.toml", 1, "merge-ops"),
+     ("vault/policy.toml", 2, "signature"), ("vault/secrets/TOKEN.age", 0, "signature"), ("README.md", 0, "merge-ops")],
+)  # fmt: skip
+def test_what_the_vault_goes_by_waits_for_its_signature(path: str, by: int, expected: str) -> None:
+    """Merged without, it would stand on main and not count, and everything after it neither."""
+    block = f"factory-signature: 1\napprover: {by}\nnonce: {'b' * 32}\n-----BEGIN SSH SIGNATURE-----\n"
+    facts = edit(files=[b.file(path)], comments=[b.comment(block)] if by else [])
+    asked = VaultFacts(signed=("vault/policy.toml", "vault/secrets", "factory.toml"), signers=frozenset({1}))
+    assert outcome(facts, vault=asked) == expected

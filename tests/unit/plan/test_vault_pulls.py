@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from factory.config.model import Mode
-from factory.forge.values import ItemState, RepoName, ReviewState
+from factory.forge.values import Comment, ItemState, RepoName, ReviewState
 from factory.plan.effect import Effect
 from factory.plan.model import Pause, PullFacts, World
 from factory.plan.operations import ClosePull, DeleteBranch, MergePull, OpsWrite, PostComment
@@ -62,8 +62,17 @@ def outcome(facts: PullFacts, of: RequestFact | None = None, **changes: Any) -> 
     return skips[0].rule if skips else ""
 
 
+def signature(of: int) -> Comment:
+    """As `factory vault sign` posts it; whether it is good is not looked at."""
+    return b.comment(
+        f"Signed.\n\n```text\nfactory-signature: 1\napprover: {of}\nnonce: {'a' * 32}\n-----BEGIN\n```\n",
+        "dev-bot",
+    )  # fmt: skip
+
+
 LOW = request(tier="low", listed=frozenset(), who="")
 MEDIUM = request(tier="medium", listed=frozenset({FOUNDER, COLLEAGUE}))
+SIGNED = request(signers=frozenset({FOUNDER}))
 TWO = request(need=2, listed=frozenset({FOUNDER, COLLEAGUE}))
 TABLE: dict[str, tuple[PullFacts, RequestFact | None, str]] = {
     "approved": (pull(), None, "merge-vault"),
@@ -104,6 +113,18 @@ TABLE: dict[str, tuple[PullFacts, RequestFact | None, str]] = {
         "merge-vault",
     ),
     "expired": (pull(), request(expires=b.NOW), "close-vault expired"),
+    "approved, not signed as asked": (pull(), SIGNED, "signature"),
+    "approved and signed": (pull(comments=[signature(FOUNDER)]), SIGNED, "merge-vault"),
+    "signed in the review's text": (
+        pull(reviews=[b.review(by="founder", body=signature(FOUNDER).body)]), SIGNED, "merge-vault",
+    ),
+    "signed, not approved": (pull(comments=[signature(FOUNDER)], reviews=[]), SIGNED, "approval"),
+    "signed by nobody who is asked": (pull(comments=[signature(COLLEAGUE)]), SIGNED, "signature"),
+    "one of two signed": (
+        pull(comments=[signature(FOUNDER), signature(FOUNDER)],
+             reviews=[b.review(by="founder"), b.review(by="colleague", number=2)]),
+        replace(TWO, signers=frozenset({FOUNDER, COLLEAGUE})), "signature",
+    ),
     "not one that may be asked for": (
         pull(), request(tier="", code="extra-paths", words="it changes 2 files"), "close-vault extra-paths",
     ),

@@ -267,7 +267,7 @@ def play(examples: int = 15) -> None:
         check="policy, secrets and people are changed by an admin's approval only")  # fmt: skip
 def test_attack_9_no_sequence_loosens_a_later_decision(monkeypatch: pytest.MonkeyPatch) -> Seen:
     play()
-    monkeypatch.setattr(authority, "_FOR_ADMINS", (b"nothing",))
+    monkeypatch.setattr(authority, "FOR_ADMINS", (b"nothing",))
     world = World()
     world.change({"vault/policy.toml": policy_bytes(2, dict.fromkeys(FORMULAS, "low"))}, [APPROVER])
     with pytest.raises(AssertionError, match=r"was refused \(approver-not-listed\) and is let through"):

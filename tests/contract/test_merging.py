@@ -159,8 +159,12 @@ def test_an_update_that_conflicts_is_409_and_says_which(site, style: str, said: 
     repo = site.repo()
     number, _ = site.pull(repo, files={"same.txt": "mine\n"})
     site.commit(repo, "main", {"same.txt": "theirs\n"})
-    answer = site.call("POST", f"/repos/{repo}/pulls/{number}/update", {}, who="dev", style=style)
-    assert (answer.status_code, answer.json()["message"]) == (409, said)
+    answer = soon(
+        site,
+        lambda: site.call("POST", f"/repos/{repo}/pulls/{number}/update", {}, who="dev", style=style),
+        lambda answer: answer.status_code == 409,
+    )
+    assert answer.json()["message"] == said
 
 
 def test_who_may_not_update_gets_a_403_without_words(site) -> None:

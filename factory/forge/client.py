@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -42,6 +44,18 @@ _SLOW = 128 * 1024
 """Bytes a second that a transfer of files may be as slow as."""
 _AGENT = f"ops-factory/{__version__}"
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+@cache
+def _authorities() -> ssl.SSLContext:
+    """Whose certificates count. Read once for all clients: it takes longer than most requests."""
+    return httpx.create_ssl_context()
+
+
+@cache
+def _nobody() -> ssl.SSLContext:
+    """For a forge that is spoken to in the clear: no certificate counts, as none is asked for."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class ForgejoClient(IssueCalls, MergeCalls, ReleaseCalls, SettingsCalls):
@@ -84,6 +98,7 @@ class ForgejoClient(IssueCalls, MergeCalls, ReleaseCalls, SettingsCalls):
         self._redact = Redactor(secrets)
         self._http = httpx.Client(
             transport=httpx.HTTPTransport(
+                verify=_authorities() if urlsplit(self.url).scheme == "https" else _nobody(),
                 uds=str(uds) if uds else None,
                 # Shorter than any server's, so that a write is not lost on a connection that is just being closed.
                 limits=httpx.Limits(max_connections=16, max_keepalive_connections=4, keepalive_expiry=2.0),

@@ -120,6 +120,14 @@ class Session:
         return
 
     def send(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Reply:
+        with self.sent(method, path, body, headers) as connection:
+            return Reply(connection.getresponse())
+
+    @contextlib.contextmanager
+    def sent(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> Iterator[http.client.HTTPConnection]:
+        """A request on its way. After the block the client has left, answered or not."""
         with contextlib.closing(http.client.HTTPConnection("gateway")) as connection:
             sock = socket.socket(socket.AF_UNIX)
             connection.sock = sock
@@ -127,7 +135,7 @@ class Session:
                 sock.settimeout(self.timeout)
                 sock.connect(str(self.registration.socket))
                 connection.request(method, path, body, dict(headers or {}))
-                return Reply(connection.getresponse())
+                yield connection
 
     def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None, token: str | None = None) -> Reply:
         sent = {"x-api-key": self.registration.token if token is None else token, **(headers or {})}

@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+# The factory is many processes: without compiled files each of them would compile it again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint unit bench soak mutants clean
 

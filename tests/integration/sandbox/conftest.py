@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,19 @@ def identity(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def attack(identity: str, tmp_path: Path) -> Attack:
+def home() -> Iterator[Path]:
+    """A factory's home that a sandbox can show in its own place, which is not so below /dev, where tests may write."""
+    with tempfile.TemporaryDirectory(prefix="factory-sandbox-", dir="/tmp") as folder:
+        made = Path(folder) / "home"
+        made.mkdir()
+        yield made
+
+
+@pytest.fixture
+def attack(identity: str, home: Path, tmp_path: Path) -> Attack:
     """Run the attacker as that factory's session; its answers by attack: got through, and what it saw."""
 
     def run(**given: Any) -> dict[str, tuple[bool, str]]:
-        home = tmp_path / "home"
-        home.mkdir(exist_ok=True)
         here = Path(__file__).parent
         arguments = [str(here / "attacker.py"), json.dumps({"home": str(home), **given})]
         if identity == "user" and os.geteuid() == 0:

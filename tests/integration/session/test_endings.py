@@ -73,10 +73,10 @@ def test_a_backend_that_floods_is_stopped(house: House) -> None:
         def launch(self, request: LaunchRequest) -> Launch:
             return replace(super().launch(request), argv=("/usr/bin/yes",))
 
-    result = house.dev(says(), text=limits(DEV, output_bytes=1_000_000), **{})
+    result = house.dev(says(), text=limits(DEV, output_bytes=100_000), **{})
     assert result.cause is Cause.NO_CHANGES
     house.backend = Flood()
-    failed(house.dev(says(), text=limits(DEV, output_bytes=1_000_000)), Cause.BACKEND, "1000000 bytes")
+    failed(house.dev(says(), text=limits(DEV, output_bytes=100_000)), Cause.BACKEND, "100000 bytes")
 
 
 def test_going_in_circles_is_no_progress_for_any_backend(house: House) -> None:

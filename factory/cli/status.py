@@ -23,11 +23,7 @@ def status(as_json: bool) -> None:
 
 
 def _text(facts: Any) -> str:
-    count = facts["needs_you"]
-    lines = [
-        _up(facts),
-        "Nothing needs you" if not count else f"{count} thing{'s' * (count != 1)} need{'s' * (count == 1)} you",
-    ]
+    lines = [_up(facts), _needs(facts)]
     for project in facts["projects"]:
         lines += ["", *_project(project)]
     lines += ["", _ticks(facts["recent_ticks"]), *_vault(facts["vault"])]
@@ -45,21 +41,30 @@ def _up(facts: Any) -> str:
     return f"up since {moment(daemon['started'])} on {facts['host']} ({services}){trouble}{bare}"
 
 
+def _needs(facts: Any) -> str:
+    count = facts["needs_you"]
+    if count:
+        return f"{count} thing{'s' * (count != 1)} need{'s' * (count == 1)} you"
+    unseen = [project["project"] for project in facts["projects"] if project["trouble"]]
+    return f"what needs you is not known yet: {', '.join(unseen)}" if unseen else "Nothing needs you"
+
+
 def _project(project: Any) -> list[str]:
     lines = [f"{project['project']}   mode {project['mode'] or 'not known yet'}   {project['dashboard']}"]
+    paused = [
+        f"  paused   {p['scope']} by {p['by']}" + (f": {p['reason']}" if p["reason"] else "") for p in project["paused"]
+    ]
     if project["trouble"]:
-        return [*lines, f"  {project['trouble']}"]
+        return [*lines, f"  {project['trouble']}", *paused]
     lines += _problems(project["problems"])
     if project["same_plan"] is False:
         lines.append("  the daemon decides with another version of the factory: `factory down`, `factory up --detach`")
-    lines += [
-        f"  paused   {p['scope']} by {p['by']}" + (f": {p['reason']}" if p["reason"] else "") for p in project["paused"]
-    ]
+    lines += paused
     for need in project["needs_you"]:
         lines.append(f"  you      {need['act']}: {need['title']}" + (f" ({need['why']})" if need["why"] else ""))
         lines.append(f"           {need['url']}")
     for run in project["running"]:
-        dead = "   its session is gone; the next tick sees to it" if run["alive"] is False else ""
+        dead = "   its session is over; the next tick sees what came of it" if run["alive"] is False else ""
         lines.append(f"  running  {run['formula']}: {run['title']}   {run['agent']}, {run['run']}{dead}")
     lines += [f"  waiting  {item['title']}: {item['reason']}" for item in project["waiting"]]
     for done in project["merged"]:

@@ -202,6 +202,8 @@ class TestDay:
         assert [i["number"] for i in settled.run("issue", "list", "--json").facts()["issues"]] == [1, 2]
 
     def test_explained_before_any_tick(self, settled: Person) -> None:
+        status = settled.run("status").out.splitlines()
+        assert status[1] == "what needs you is not known yet: founder/hello", "nobody looked: that is not nothing"
         ran = settled.run("explain", "issue", "2", code=2)
         assert ran.err.endswith("hint:  factory up --detach\n")
         settled.run("replay-tick", code=2)

@@ -21,8 +21,10 @@ as_root = pytest.mark.skipif(
 
 CORE_PATTERN = "import os; os.close(os.open('/proc/sys/kernel/core_pattern', os.O_WRONLY)); print('writable')"
 LIST = (
-    "import os; print([os.readlink(f'/proc/self/fd/{n}') for n in range(99) if os.path.exists(f'/proc/self/fd/{n}')])"
+    "import os; print([os.readlink(at) for n in os.listdir('/proc/self/fd') "
+    "if os.path.exists(at := f'/proc/self/fd/{n}')])"
 )
+"""Prints what every open descriptor is, whatever its number: a test process may have hundreds open itself."""
 
 
 def confinement(folder: Path, code: str, **changes: object) -> Confinement:

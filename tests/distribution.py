@@ -15,8 +15,10 @@ from xdist.scheduler import LoadScopeScheduling
 TOGETHER = {
     "tests/acceptance/": "acceptance",
     "tests/integration/loop/": "loop",
+    "tests/unit/architecture/": "architecture",
 }
-"""Folders of which one test at a time runs: each takes a machine's worth of processes."""
+"""Folders of which one test at a time runs: each takes a machine's worth of processes, or they read the whole package
+into syntax trees, which one worker does once."""
 APART = frozenset({"tests/acceptance/test_kills.py"})
 """Of those folders, but long enough to be a unit of its own."""
 

@@ -20,7 +20,7 @@ from factory.vault.watch import record
 from factory.vault.watch.forge_reads import ForgeReads
 from factory.vault.watch.sentinel import Post
 from factory.vault.watch.settings import Expected, admins, writers
-from tests.contract.conftest import fresh
+from tests.contract.conftest import fresh, soon
 from tests.contract.opsrepo import Done, set_up
 
 MERGE = {"style": "merge", "title": "t", "message": "m"}
@@ -109,10 +109,10 @@ def test_attack_1_a_push_after_the_approval_shows(site, done: Done) -> None:
     number, branch, head = request(site, done)
     approve(done, number, head)
     new = write(site, done, "factory", branch, f"vault/actions/{fresh('b')}.toml")
-    (fact,) = reads(done).pulls((number,))
+    both = {ids(site, done)["vault"], ids(site, done)["factory"]}
+    fact = soon(site, lambda: reads(done).pulls((number,))[0], lambda fact: fact.contributors == both)
     assert (fact.head_sha, fact.reviews[0].commit) == (new, head)
     assert fact.pushed >= fact.reviews[0].at
-    assert fact.contributors == {ids(site, done)["vault"], ids(site, done)["factory"]}
 
 
 def test_attack_5_a_changed_target_shows(site, done: Done) -> None:

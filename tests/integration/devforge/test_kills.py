@@ -187,7 +187,9 @@ def test_killed_under_load(forge: Any, tmp_path: Path, kills: int) -> None:
     rng = random.Random(seed_of_part(SEED))
     acknowledged = merged = 0
     repo, local, first = "", tmp_path / "local", ""
-    for number in range(kills):
+    for number in itertools.count():
+        if number >= kills and (merged or number >= 10 * kills):
+            break  # on a busy machine it may take more of them until one strikes after a merge
         if number % TURNS_PER_REPO == 0:
             repo = forge.repo()
             forge.ok("ann", "POST", f"/repos/{repo}/issues", {"title": "closed by the first merge"})
@@ -208,7 +210,7 @@ def test_killed_under_load(forge: Any, tmp_path: Path, kills: int) -> None:
     assert merged
     assert "Traceback" not in (forge.home / "forge.log").read_text()
     record(
-        "kill -9 of the forge during pushes, merges and API writes", done=kills, full=FULL, seed=SEED,
+        "kill -9 of the forge during pushes, merges and API writes", done=number, full=FULL, seed=SEED,
         tally={"acknowledged": acknowledged, "merged": merged},
         result="{acknowledged:,} acknowledged writes ({merged:,} merges), none lost; `git fsck` clean, database and "
         "refs agree, no half-merged pull request",

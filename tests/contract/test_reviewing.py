@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from factory.forge.values import ReviewState
+from factory.forge.values import BranchProtection, ReviewState
 from tests.contract.conftest import soon
 
 
@@ -158,6 +158,32 @@ def test_a_push_of_the_bases_content_keeps_it_fresh(site, opened) -> None:
     site.client("dev").update_pull(repo, number)
     (seen,) = reviews(site, repo, number)
     assert (seen["stale"], seen["commit_id"]) == (False, sha)
+
+
+def test_reopened_on_another_head(site) -> None:
+    """While a pull request is closed Forgejo looks at no push: reopened on a branch that was made anew, its approval
+    counts for what nobody has seen. Ours takes it back. Who merges must look at the commit of the approval."""
+    repo = site.repo()
+    rule = BranchProtection("mai[n]", required_approvals=1, dismiss_stale_approvals=True, ignore_stale_approvals=True)
+    site.client("founder").set_protection(repo, rule)
+    number, sha = site.pull(repo)
+    review(site, repo, number, event="APPROVED", commit_id=sha)
+    dev = site.client("dev")
+    dev.edit_pull(repo, number, state="closed")
+    dev.delete_branch(repo, "fix/1")
+    new = site.commit(repo, "fix/1", {"fix.txt": "other\n"}, who="dev")
+    dev.edit_pull(repo, number, state="open")
+    soon(site, lambda: dev.ls_refs(repo, [f"refs/pull/{number}/head"]), lambda refs: [*refs.values()] == [new])
+    (seen,) = reviews(site, repo, number)
+    ours = site.name == "embedded"
+    assert (seen["stale"], seen["dismissed"], seen["commit_id"]) == (ours, ours, sha)
+    body = {"Do": "merge", "head_commit_id": new}
+    asked = soon(
+        site,
+        lambda: site.call("POST", f"/repos/{repo}/pulls/{number}/merge", body, who="rev"),
+        lambda answer: ours or answer.status_code == 200,
+    )
+    assert asked.status_code == (405 if ours else 200)
 
 
 # dismissals

@@ -431,9 +431,11 @@ class Setting:
         logins = set(self.accounts.values())
         if self.site.admin is not None:
             return {login: user.id for login in logins if (user := self.site.admin.user(login)) is not None}
-        # A token limited to repos may not read accounts; all of ours work on the ops repo, and the sentinel sees whom.
-        sentinel = self.deployment.forge(self.accounts["sentinel"])
-        return {user.login: user.id for user in sentinel.collaborators(self.ops) if user.login in logins}
+        # A token limited to repos may not read accounts. All of ours work on the ops repo, and the sentinel sees whom;
+        # but for the one that makes releases, which writes to the project alone.
+        seen = self.deployment.forge(self.accounts["sentinel"]).collaborators(self.ops)
+        seen += self.deployment.forge(self.factory).writers(self.project)
+        return {user.login: user.id for user in seen if user.login in logins}
 
     def _told(self, steps: tuple[str, ...], mode: Mode, root: str, proposals: tuple[str, ...] = ()) -> Done:
         return Done(

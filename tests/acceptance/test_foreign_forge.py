@@ -140,6 +140,7 @@ def test_set_up_with_prepared_tokens_an_issue_is_merged(
             ran = installed.run(*words, home=home, code=None)
             if ran.code == 0:
                 return ran
+            assert ran.out, ran.err
             told = ran.facts()["instructions"]
             assert told, ran.err
             assert not set(told) & set(asked), "it asks twice for the same"

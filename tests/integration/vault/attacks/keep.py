@@ -19,6 +19,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from factory.config.model import DEFAULT_ACCOUNTS
 from factory.errors import ForgeRefused
 from factory.forge.values import BranchProtection, RepoName, ReviewState
@@ -37,7 +39,7 @@ from factory.vault.watch import record
 from factory.vault.watch.forge_reads import ForgeReads
 from factory.vault.watch.sentinel import Post
 from factory.vault.watch.settings import Expected, writers
-from tests.contract.conftest import Site, fresh
+from tests.contract.conftest import Site, fresh, soon
 from tests.integration.vault.commits import commit_tree, git
 from tests.integration.vault.house import Runner, formula_bytes
 
@@ -145,6 +147,7 @@ class Keep:
         journal = self.commit({"runs/.gitkeep": b""})
         heads = {"main": first, "auto": auto, "journal": journal}
         assert not self.push(FOUNDER, *(f"{oid}:refs/heads/{name}" for name, oid in heads.items()))
+        soon(self.site, lambda: self.site.client(FOUNDER).repo(self.ops), lambda repo: not repo.empty)
         bots = [self.ids[who] for who in BOTS]
         genesis = {
             "forge": self.site.url, "repo": self.repo_id, "owner": self.ops.owner, "name": self.ops.name, "bots": bots,
@@ -208,10 +211,19 @@ class Keep:
                            check=True, capture_output=True, timeout=60)  # fmt: skip
         return oid
 
+    def broken_into(self) -> Path:
+        """Where the forge keeps what is its own, for an attacker who is there."""
+        if self.forge_home is None:
+            pytest.skip("this attacker broke into the forge's machine; only of an embedded forge are the files at hand")
+        return self.forge_home
+
+    def bare(self) -> Path:
+        """The ops repo itself, for an attacker who is there."""
+        return self.broken_into() / "repos" / self.ops.owner.lower() / f"{self.ops.name.lower()}.git"
+
     def sql(self, words: str, *values: object) -> None:
         """What who broke into the forge can do to its database."""
-        assert self.forge_home is not None, "only of an embedded forge are the files at hand"
-        with closing(sqlite3.connect(self.forge_home / "forge.db", timeout=20)) as db, db:
+        with closing(sqlite3.connect(self.broken_into() / "forge.db", timeout=20)) as db, db:
             db.execute(words, values)
 
     # ---- what people and bots do -----------------------------------------------------------------------------------
@@ -267,6 +279,7 @@ class Keep:
         return asked
 
     def review(self, asked: Asked, who: str = FOUNDER, state: ReviewState = ReviewState.APPROVED) -> int:
+        self.caught_up(asked)
         made = self.site.client(who).review(self.ops, asked.number, state=state, body="", commit=asked.head)
         return made.id
 
@@ -277,6 +290,7 @@ class Keep:
 
     def merge(self, asked: Asked, who: str = VAULT, head: str = "") -> bool:
         """Over the API; False when the forge refuses, whose words are kept then."""
+        self.caught_up(asked)
         try:
             self.site.client(who).merge(self.ops, asked.number, head=head or asked.head, title="t", message="m")
         except ForgeRefused as refused:
@@ -286,14 +300,36 @@ class Keep:
 
     def force(self, asked: Asked) -> None:
         """The merge that the forge would not do, done all the same: as by who broke into it, or by a site admin who
-        takes the rule off for a moment."""
+        lends his rights to the bot for a moment between two looks."""
         if self.forge_home is not None:
             self.merge_wrongly(asked)
             return
-        rule = self.rule(asked.base)
-        self.site.admin.delete_protection(self.ops, rule.rule_name)
-        assert self.merge(asked), self.said
-        self.site.admin.set_protection(self.ops, rule)
+        bot = self.site.login(VAULT)
+        self.caught_up(asked)
+        wanted = {"Do": "merge", "MergeTitleField": "t", "MergeMessageField": "m", "head_commit_id": asked.head}
+        path = f"/repos/{self.ops}/pulls/{asked.number}/merge"
+        self.lend_admin(bot, True)
+        try:
+            soon(self.site, lambda: self.site.call("POST", path, {**wanted, "force_merge": True}, who=VAULT),
+                 lambda answer: answer.status_code == 200)  # fmt: skip
+        finally:
+            self.lend_admin(bot, False)
+
+    def caught_up(self, asked: Asked) -> None:
+        """Let a real forge get to the last push: until then it takes approvals of the new head back when it does, and
+        what is merged before that is left with the older head for good."""
+        names = [f"refs/pull/{asked.number}/head"] + ([f"refs/heads/{asked.branch}"] if asked.branch else [])
+        client = self.site.client(FOUNDER)
+        soon(self.site, lambda: client.ls_refs(self.ops, names), lambda refs: len({*refs.values()}) == 1)
+
+    def at_once(self) -> None:
+        """For attacks that are about what the forge has done by the time a push returns: ours all of it."""
+        if self.forge_home is None:
+            pytest.skip("a real forge takes approvals back some time after a push: before what this does next or later")
+
+    def lend_admin(self, login: str, lent: bool) -> None:
+        body = {"login_name": login, "source_id": 0, "admin": lent}
+        self.site.admin.send("PATCH", f"/admin/users/{login}", doing="lending rights", body=body)
 
     def merged(self, asked: Asked) -> None:
         """Merge as the vault would; where the forge refuses, by force."""
@@ -302,8 +338,7 @@ class Keep:
 
     def wrongly(self, base: str, made: str) -> None:
         """Move a branch of the forge behind its back, as who broke into it can: no rule, no hook is asked."""
-        assert self.forge_home is not None, "only of an embedded forge are the files at hand"
-        there = self.forge_home / "repos" / self.ops.owner.lower() / f"{self.ops.name.lower()}.git"
+        there = self.bare()
         git(there, "fetch", "--quiet", "--no-write-fetch-head", str(self.work.repo), f"{made}:refs/tmp/wrong")
         git(there, "update-ref", f"refs/heads/{base}", made)
         git(there, "update-ref", "-d", "refs/tmp/wrong")

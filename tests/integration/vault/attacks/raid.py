@@ -12,7 +12,8 @@ def raid(keep: Keep, act: Callable[[], str], off: Callable[[], object]) -> Seen:
     """``act`` carries it out and names the action; ``off`` switches the check off."""
     forge, code = refused(keep, act)
     off()
-    assert effects(keep, act()) == 1, keep.dispatch().alarms
+    id = act()
+    assert effects(keep, id) == 1, (keep.dispatch().alarms, keep.dispatch().ledger.state(id))
     return Seen(forge, code, RUNS)
 
 

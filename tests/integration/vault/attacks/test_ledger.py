@@ -153,9 +153,7 @@ def test_attack_49_a_lost_reply(own: Keep, off: Blind) -> Seen:
 def test_attack_50_a_ledger_that_takes_nothing(own: Keep, monkeypatch: pytest.MonkeyPatch) -> Seen:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     asked = approved(own)
-    assert own.forge_home is not None
-    repo = own.forge_home / "repos" / own.ops.owner.lower() / f"{own.ops.name.lower()}.git"
-    lock = repo / "refs" / "heads" / "ledger.lock"
+    lock = own.bare() / "refs" / "heads" / "ledger.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     lock.touch()
     assert effects(own, asked.id) == 0

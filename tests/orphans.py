@@ -88,12 +88,12 @@ def end_all(folders: Collection[str], session: int) -> list[str]:
 def _watch(pid: int, session: int) -> None:
     """Until the process is gone; then end what it left."""
     folders: set[str] = set()
+    rest, open_ends = b"", [0]
     try:
-        watched = os.pidfd_open(pid)
+        open_ends.append(os.pidfd_open(pid))
     except ProcessLookupError:
-        return
-    rest, open_ends = b"", [0, watched]
-    while True:
+        pass  # killed before this began: what it told is in the pipe
+    while open_ends:
         ready, _, _ = select.select(open_ends, [], [])
         if 0 in ready:
             told = os.read(0, 65536)
@@ -101,7 +101,7 @@ def _watch(pid: int, session: int) -> None:
                 open_ends.remove(0)  # its end of the pipe is closed; it may still be at its last words
             *lines, rest = (rest + told).split(b"\n")
             folders |= {os.fsdecode(line) for line in lines if line}
-        elif watched in ready:
+        else:
             break
     ended = end_all(folders, session) if folders else []
     for words in ended:

@@ -61,7 +61,7 @@ def _close(deployment: Deployment) -> None:
 
 def _end_sessions(house: House) -> None:
     for run in house.runs():
-        if not run.state.is_terminal:
+        if not run.state.is_terminal and run.host == house.deployment.host.host:
             house.executor.cancel(run.run, "the test")
     deadline = time.monotonic() + 10
     while house.executor.alive() and time.monotonic() < deadline:

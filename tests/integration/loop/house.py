@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from factory.app.daemon import ticker
@@ -44,6 +44,8 @@ class House:
     executor: LocalExecutor
     said: list[str] = field(default_factory=list)
     last: TickReport | None = None
+    ahead: timedelta = timedelta()
+    """How far this host's clock is in front."""
     _ticker: Ticker | None = None
     _wake: Wake = field(default_factory=Wake)
 
@@ -56,13 +58,20 @@ class House:
 
     def tick(self, times: int = 1) -> TickReport:
         """So many turns, whatever happens in them."""
+        for _ in range(times):
+            self.last = self.ticker.tick(self.now())
+        assert self.last is not None
+        return self.last
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    @property
+    def ticker(self) -> Ticker:
         if self._ticker is None:
             meter = Meter(lambda: Cost(0, 0, 0))
             self._ticker = ticker(self.deployment, self.project, self.ops, self.executor, meter, self.said.append)
-        for _ in range(times):
-            self.last = self._ticker.tick(datetime.now(UTC))
-        assert self.last is not None
-        return self.last
+        return self._ticker
 
     def until(
         self, what: str, there: Callable[[], object], seconds: float = 90, *, disturbed: bool = False

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
-# The factory is many processes: without compiled files each of them would compile it again.
+# Each worker of the tests would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint unit bench soak mutants clean

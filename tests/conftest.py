@@ -53,8 +53,8 @@ ENOUGH_BYTES = 2 << 30
 
 
 def memory_folder(place: str = MEMORY) -> str | None:
-    """A folder in memory for what tests write: forges and ops repos are synced to disk at every step, which costs a run
-    minutes and shows nothing, as no test cuts the power. None where it is absent, small or may not hold programs."""
+    """A folder in memory for what tests write: forges and ops repos are synced to disk at every step, which shows
+    nothing, as no test cuts the power. None where it is absent, small or may not hold programs."""
     try:
         there = os.statvfs(place)
     except OSError:

@@ -1,9 +1,9 @@
 """What holds for every test.
 
 Nothing of the machine's owner is read: HOME is an empty folder, git knows no configuration but what a test gives it, no
-``FACTORY_*``, proxy or model key variable comes in. What tests write is in memory where there is enough of it, and what
-Python compiles is kept, also where the owner's environment says otherwise. No socket of the test process leaves
-loopback (the processes a test starts are the product's; what they reach is the subject of tests of its own). Under
+``FACTORY_*``, proxy or model key variable comes in. What Python compiles is kept, also where the owner's environment
+says otherwise. No socket of the test process leaves loopback (the processes a test starts are the product's; what they
+reach is the subject of tests of its own). Under
 ``FACTORY_CI=1`` the skips are exactly the stated ones. What a test starts ends with it, at the latest with the suite,
 however that ends. Hypothesis has no wall-clock deadline, because two cores are shared, and no database.
 """
@@ -47,22 +47,6 @@ def foreign(name: str) -> bool:
     return name.startswith(FOREIGN) or name.lower() in PROXIES
 
 
-MEMORY = "/dev/shm"
-ENOUGH_BYTES = 2 << 30
-"""Free in that folder, for tests to use it: a whole run leaves a tenth of that."""
-
-
-def memory_folder(place: str = MEMORY) -> str | None:
-    """A folder in memory for what tests write: forges and ops repos are synced to disk at every step, which shows
-    nothing, as no test cuts the power. None where it is absent, small or may not hold programs."""
-    try:
-        there = os.statvfs(place)
-    except OSError:
-        return None
-    usable = os.access(place, os.W_OK | os.X_OK) and not there.f_flag & (os.ST_NOEXEC | os.ST_RDONLY)
-    return place if usable and there.f_bavail * there.f_frsize >= ENOUGH_BYTES else None
-
-
 def empty_surroundings() -> None:
     """Leave nothing of the owner's in this process's environment, nor in what it starts."""
     for name in [name for name in os.environ if foreign(name)]:
@@ -70,8 +54,6 @@ def empty_surroundings() -> None:
     # Without its compiled files every process of a test would compile the factory again.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
-    if "TMPDIR" not in os.environ and (memory := memory_folder()):
-        os.environ["TMPDIR"] = tempfile.tempdir = memory
     home = tempfile.mkdtemp(prefix="factory-tests-home-")
     maker = os.getpid()
     atexit.register(lambda: shutil.rmtree(home, ignore_errors=True) if os.getpid() == maker else None)

@@ -129,6 +129,7 @@ def test_a_demo_that_is_ended_early_leaves_nothing(person: Person, number: signa
     with subprocess.Popen(
         words, env=dict(person.environment), cwd=person.project, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite in the background ignores it
     ) as going:  # fmt: skip
         assert going.stderr is not None
         assert any(moment in line for line in going.stderr), "it ended before that moment"

@@ -134,7 +134,8 @@ class Session:
             with sock:
                 sock.settimeout(self.timeout)
                 sock.connect(str(self.registration.socket))
-                connection.request(method, path, body, dict(headers or {}))
+                with contextlib.suppress(BrokenPipeError):  # refused before the body was read: the answer is there
+                    connection.request(method, path, body, dict(headers or {}))
                 yield connection
 
     def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None, token: str | None = None) -> Reply:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import stat
 import threading
@@ -182,12 +181,15 @@ def test_idle_costs_nothing(replay: GatewayProcess) -> None:
     replay.control.register(grant(run="r1"))
     process = psutil.Process(replay.pid)
     replay.control.health()
-    before, switches = process.cpu_times(), process.num_ctx_switches()
-    os.sched_yield()
-    with pytest.raises(psutil.TimeoutExpired):
-        process.wait(1.5)
-    after = process.cpu_times()
-    assert (after.user, after.system) == (before.user, before.system)
-    # One or two for the connection that just ended; uvicorn's own server would have made fifteen.
-    assert process.num_ctx_switches().voluntary - switches.voluntary <= 3
+    spent: list[tuple[float, int]] = []
+    for _ in range(3):  # the first look may still see the connection that just ended
+        before, switches = process.cpu_times(), process.num_ctx_switches()
+        with pytest.raises(psutil.TimeoutExpired):
+            process.wait(1.5)
+        after, woken = process.cpu_times(), process.num_ctx_switches().voluntary - switches.voluntary
+        spent.append((round(after.user + after.system - before.user - before.system, 3), woken))
+        if spent[-1][0] == 0 and woken <= 3:  # uvicorn's own server would have made fifteen
+            break
+    else:
+        pytest.fail(f"seconds and awakenings in 1.5 s: {spent}")
     assert process.memory_info().rss < 80_000_000

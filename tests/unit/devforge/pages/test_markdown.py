@@ -247,7 +247,11 @@ def test_no_text_takes_long(unit: str) -> None:
     costs = []
     for size in (20_000, 40_000):
         text = "<div>\n" + unit * (size // len(unit)) if unit.startswith("<img") else unit * (size // len(unit))
-        began = time.process_time()
-        markdown.render(text, PLACE, comments=True)
-        costs.append(time.process_time() - began)
+        costs.append(min(_seconds(text) for _ in range(2)))  # what else the machine does only ever adds
     assert costs[1] < max(3.5 * costs[0], 1.0)
+
+
+def _seconds(text: str) -> float:
+    began = time.process_time()
+    markdown.render(text, PLACE, comments=True)
+    return time.process_time() - began

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from tests.acceptance.conftest import Installed, Ran, end, share
@@ -176,11 +177,23 @@ def test_an_idle_tick_costs_three_requests_and_nothing_else(demo: Finished, inst
     def ticks() -> int:
         return int(json.loads(beat.read_bytes())["ticks"])
 
+    services = demo.home / "state" / "services"
+    pids = [json.loads((services / f"{name}.pid").read_bytes())["pid"] for name in ("daemon", "forge", "gateway")]
+    started: set[int] = set()
+
+    def children() -> set[int]:
+        return {child.pid for pid in pids for child in psutil.Process(pid).children(recursive=True)}
+
+    def ten_passed() -> bool:
+        started.update(children() - there)
+        return ticks() >= began + 10
+
     first = ticks()
     wait_for("a tick", lambda: ticks() > first)
-    began, lines = ticks(), len(log.read_bytes().splitlines())
-    wait_for("three more ticks", lambda: ticks() >= began + 3)
+    began, lines, there = ticks(), len(log.read_bytes().splitlines()), children()
+    wait_for("ten more ticks", ten_passed)
     passed = ticks() - began
+    assert started == set()
     who = [json.loads(line)["user"] for line in log.read_bytes().splitlines()[lines:]]
     # The vault's processes look by themselves, and are counted apart.
     ours = [user for user in who if user not in ("sentinel-bot", "dispatcher-bot")]

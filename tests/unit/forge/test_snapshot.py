@@ -106,16 +106,22 @@ def test_projects_of_one_owner_share_its_search(tmp_path: Path) -> None:
     assert turn() == [(3, frozenset()), (2, frozenset())]
 
 
-def test_a_search_is_shared_within_a_turn_only(tmp_path: Path) -> None:
+def one_looked(folder: Path) -> tuple[FakeForge, Searches, Snapshot, Snapshot]:
+    """Two that share their searches and know all; in a new turn the first has looked already."""
     forge = world()
     account, searches = forge.as_user("factory-bot"), Searches()
-    one, other = (sharing(account, searches, tmp_path, name) for name in ("1", "2"))
+    one, other = (sharing(account, searches, folder, name) for name in ("1", "2"))
     for snap in (one, other):
         searches.begin()
         snap.refresh()
     forge.advance(100)
     searches.begin()
     one.refresh()
+    return forge, searches, one, other
+
+
+def test_a_search_is_shared_within_a_turn_only(tmp_path: Path) -> None:
+    forge, searches, one, other = one_looked(tmp_path)
     forge.create_issue(PROJECT, title="a", body="")
     forge.advance(5)
     assert other.refresh().changed == frozenset(), "what this turn knows is from its beginning"
@@ -125,15 +131,7 @@ def test_a_search_is_shared_within_a_turn_only(tmp_path: Path) -> None:
 
 def test_who_looks_again_in_one_turn_is_not_told_what_was_said_before_its_last_look(tmp_path: Path) -> None:
     """What it has read since must not be unseen."""
-    forge = world()
-    account, searches = forge.as_user("factory-bot"), Searches()
-    one, other = (sharing(account, searches, tmp_path, name) for name in ("1", "2"))
-    for snap in (one, other):
-        searches.begin()
-        snap.refresh()
-    forge.advance(100)
-    searches.begin()
-    one.refresh()
+    forge, _, one, other = one_looked(tmp_path)
     other.refresh()
     forge.create_issue(PROJECT, title="a", body="")
     assert other.refresh().changed == {(PROJECT, 1)}

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 CONTROLLED = ("factory.toml", "vault/policy.toml", "vault/secrets", "formulas", "agents", "generators")
 FOR_ADMINS = (b"vault/policy.toml", b"vault/secrets", b"factory.toml")
+"""Beginnings of paths that only an admin may let change, with a signature where the policy wants one for high."""
 
 
 @dataclass(frozen=True)

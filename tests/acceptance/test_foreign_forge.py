@@ -20,6 +20,7 @@ from factory.config.model import DEFAULT_ACCOUNTS
 from factory.forge.client import ForgejoClient
 from factory.forge.values import RepoName
 from factory.testing.forge_process import ForgeProcess
+from tests import given_forge
 from tests.acceptance import greet
 from tests.acceptance.conftest import Installed, Ran, free_port
 from tests.acceptance.looking import Looker
@@ -104,8 +105,7 @@ SOAK = pytest.param("embedded", marks=pytest.mark.soak)
 @pytest.fixture(params=[SOAK, *(["real"] if os.environ.get("FACTORY_TEST_FORGEJO") else [])])
 def foreign(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Foreign]:
     if request.param == "real":
-        url = os.environ["FACTORY_TEST_FORGEJO"].rstrip("/")
-        user, _, password = os.environ["FACTORY_TEST_FORGEJO_ADMIN"].partition(":")
+        url, (user, password) = given_forge.address(), given_forge.admin()
         with ForgejoClient(url, basic=(user, password)) as admin:
             yield Foreign(url, admin)
         return

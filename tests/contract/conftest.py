@@ -1,5 +1,5 @@
 """One suite, several forges: the embedded one (a real process), the fake (its protocol part only), and a real Forgejo
-where ``FACTORY_TEST_FORGEJO`` (URL) and ``FACTORY_TEST_FORGEJO_ADMIN`` (``user:password`` of a site admin) name one."""
+where the environment names one (``tests/given_forge.py``)."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from factory.forge.protocol import Forge
 from factory.forge.retry import MERGES, Backoff
 from factory.forge.values import BranchProtection, RepoName
 from factory.testing.fake_forge import FakeForge
+from tests import given_forge
 
 T = TypeVar("T")
 SCOPES = ("write:repository", "write:issue", "write:user", "write:organization", "write:misc", "write:notification")
@@ -199,8 +200,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def real() -> Iterator[Site]:
-    url = os.environ["FACTORY_TEST_FORGEJO"].rstrip("/")
-    user, _, password = os.environ["FACTORY_TEST_FORGEJO_ADMIN"].partition(":")
+    url, (user, password) = given_forge.address(), given_forge.admin()
     site = Site("real", url, ForgejoClient(url, basic=(user, password)), suffix=f"-{RUN}")
     yield site
     site.close()

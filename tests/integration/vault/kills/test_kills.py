@@ -117,7 +117,7 @@ def nursery() -> Iterator[subprocess.Popen[str]]:
 ROUND = 250
 """Actions of one ledger."""
 COUNTED = ("kill", "stop", "starve", "lock", "DONE", "PARKED", "FAILED", "REVOKED", "happened", "not", "refused",
-           "LATE", "UNKNOWN")  # fmt: skip
+           "LATE", "UNKNOWN", "cut", "lost")  # fmt: skip
 
 
 @pytest.mark.parametrize("actions", counts(40, 2_000))
@@ -134,10 +134,10 @@ def test_random_kills(tmp_path: Path, nursery: subprocess.Popen[str], actions: i
         f"Random kills of three vault dispatcher processes on one ledger ({ROUND} actions each)", done=actions,
         full=2_000, seed=first,
         tally={name: total[name] for name in COUNTED},
-        result="{kill:,} SIGKILL, {stop:,} SIGSTOP, {starve:,} full disks, {lock:,} stale locks: 0 double effects, "
-        "0 DONE without effect; {DONE:,} DONE, {PARKED:,} PARKED ({happened:,} had run, {not:,} had not), {FAILED:,} "
-        "FAILED before they began, {REVOKED:,} REVOKED; {UNKNOWN:,} lost runs fenced, {refused:,} effects refused by "
-        "the fence, {LATE:,} late notes",
+        result="{kill:,} SIGKILL, {stop:,} SIGSTOP, {starve:,} full disks, {lock:,} stale locks, {cut:,} pushes cut "
+        "off, {lost:,} replies lost: 0 double effects, 0 DONE without effect; {DONE:,} DONE, {PARKED:,} PARKED "
+        "({happened:,} had run, {not:,} had not), {FAILED:,} FAILED before they began, {REVOKED:,} REVOKED; "
+        "{UNKNOWN:,} lost runs fenced, {refused:,} effects refused by the fence, {LATE:,} late notes",
     )  # fmt: skip
 
 
@@ -189,5 +189,7 @@ def one_ledger(
     found["not"] = len(parked) - found["happened"]
     found["refused"] = len(world.refused)
     found.update(line.kind for line in row if line.kind in ("LATE", "UNKNOWN"))
+    found.update(line.split()[0] for line in (folder / "replies").read_text().splitlines())
+    assert found["cut"] + found["lost"] > 0
     assert len(believed) > actions
     return found

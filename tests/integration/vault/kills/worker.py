@@ -40,10 +40,10 @@ REST_S = 0.05
 class LossyGit(QuickGit):
     """Objects are read in process; fetch, commit and push are the git binary's, and some replies get lost."""
 
-    def __init__(self, remote: Path, mirror: Path, seed: int) -> None:
+    def __init__(self, remote: Path, mirror: Path, seed: int, log: Path) -> None:
         self._real = Git(mirror, str(remote))
         super().__init__(Store(remote, self._real))
-        self.repo, self._random = mirror, random.Random(seed)
+        self.repo, self._random, self._log = mirror, random.Random(seed), log
 
     def fetch(self, *branches: str) -> None:
         self._real.fetch(*branches)
@@ -56,10 +56,15 @@ class LossyGit(QuickGit):
         chance = self._random.random()
         if chance < 0.05:  # cut off in the middle: it may have arrived, and may still arrive
             spec = f"{commit}:refs/heads/{branch}"
-            self._real.run("push", "--porcelain", "--no-verify", "--", self._real.url, spec, codes=(0, 1), net=True,
-                           seconds=self._random.uniform(0.002, 0.03))  # fmt: skip
+            try:
+                self._real.run("push", "--porcelain", "--no-verify", "--", self._real.url, spec, codes=(0, 1), net=True,
+                               seconds=self._random.uniform(0.002, 0.03))  # fmt: skip
+            except GitTrouble:
+                note(self._log, "cut\n")
+                raise
         done = self._real.push(commit, branch)
         if chance > 0.95:
+            note(self._log, f"lost {done}\n")
             raise GitTrouble("git push: the connection was reset")
         return done
 
@@ -172,6 +177,17 @@ def clock() -> float:
     return time.monotonic() * FAST
 
 
+def note(log: Path, words: str) -> None:
+    """Add to a file of the test's; a full disk takes no notes."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(descriptor, words.encode())
+    except OSError:
+        return
+    finally:
+        os.close(descriptor)
+
+
 class LoggedChain(Chain):
     """Writes down what it believes to have written."""
 
@@ -179,14 +195,7 @@ class LoggedChain(Chain):
 
     def append(self, entries: Sequence[Entry], *more: object) -> tuple[Entry, ...]:
         landed = super().append(entries, *more)  # type: ignore[arg-type]
-        told = "".join(f"{entry.path} {entry.run}\n" for entry in landed).encode()
-        descriptor = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            os.write(descriptor, told)
-        except OSError:
-            return landed  # a full disk takes no notes either
-        finally:
-            os.close(descriptor)
+        note(self.log, "".join(f"{entry.path} {entry.run}\n" for entry in landed))
         return landed
 
 
@@ -210,7 +219,8 @@ def turn(folder: Path, home: Path, me: str, mirror: Path, seed: int) -> None:
     heads, pulls, settings, repo = pickle.loads((folder / "facts").read_bytes())
     outside = Outside(remote, heads, pulls, settings, repo)
     runs = Runs(home, folder / "door", me.partition("/")[0], seed, wake)
-    handed = Handed(LossyGit(remote, mirror, seed), outside, outside, runs, outside, formula, monotonic=clock)
+    git = LossyGit(remote, mirror, seed, folder / "replies")
+    handed = Handed(git, outside, outside, runs, outside, formula, monotonic=clock)
     dispatcher = Dispatcher(handed, me, home / "ledger.json", PATIENCE)
     dispatcher.chain.__class__ = LoggedChain
     dispatcher.chain.log = folder / "believed"  # type: ignore[attr-defined]

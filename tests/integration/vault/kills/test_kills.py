@@ -20,11 +20,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pygit2
 import pytest
 
 from tests.integration.vault.history import Line, check
 from tests.integration.vault.kills.ground import Ground
-from tests.integration.vault.kills.world import World
+from tests.integration.vault.kills.world import World, branch
 from tests.soak_report import ROOT, counts, record, seed_of_part
 
 HOSTS = ("one", "one", "two")
@@ -112,6 +113,19 @@ def nursery() -> Iterator[subprocess.Popen[str]]:
         assert process.stdin is not None
         process.stdin.close()
         process.wait(10)
+
+
+def test_a_branch_is_found_where_git_tidied_up(tmp_path: Path) -> None:
+    """Some thousands of pushes make git pack the references; later ones have files of their own again."""
+    repo, who = pygit2.init_repository(tmp_path, bare=True), pygit2.Signature("x", "x@y", 1_700_000_000, 0)
+    tree, tips = repo.TreeBuilder().write(), dict[str, str]()
+    for name in ("ledger", "main", "ledger"):
+        above = [tips[name]] if name in tips else []
+        tips[name] = str(repo.create_commit(f"refs/heads/{name}", who, who, "m", tree, above))
+        assert branch(tmp_path, name) == tips[name]
+        subprocess.run(["git", "pack-refs", "--all"], cwd=tmp_path, check=True)
+        assert not (tmp_path / "refs" / "heads" / name).exists()
+        assert {there: branch(tmp_path, there) for there in tips} == tips
 
 
 ROUND = 250

@@ -29,6 +29,7 @@ from factory.vault.ledger import Entry
 from factory.vault.ports import Order, Outcome, PullFact, Repo, Settings
 from factory.vault.watch.instance import enlist, lock_of
 from tests.integration.vault.kills.ground import formula
+from tests.integration.vault.kills.world import branch
 from tests.integration.vault.quick import QuickGit, Store
 
 FAST = 10.0
@@ -82,8 +83,7 @@ class Outside:
     def refs(self, *prefixes: str) -> Mapping[str, str]:
         if prefixes == ("refs/pull/",):
             return {f"refs/pull/{number}/head": oid for oid, number in self.heads.items()}
-        folder = self.remote / "refs" / "heads"
-        return {f"refs/heads/{name}": (folder / name).read_text().strip() for name in ("main", "auto", "ledger")}
+        return {f"refs/heads/{name}": branch(self.remote, name) for name in ("main", "auto", "ledger")}
 
     def repo(self) -> Repo:
         return self.repo_

@@ -15,6 +15,15 @@ import pygit2
 from tests.integration.vault.history import Effect, Line, lines
 
 
+def branch(remote: Path, name: str) -> str:
+    """Where it stands: in a file of its own, or, once a push made git tidy up, in ``packed-refs``."""
+    try:
+        return (remote / "refs" / "heads" / name).read_text().strip()
+    except FileNotFoundError:
+        packed = (remote / "packed-refs").read_text().splitlines()
+        return next(line.split()[0] for line in packed if line.endswith(f" refs/heads/{name}"))
+
+
 @dataclass
 class World:
     """A provider behind a broker: between the look at the fence and the effect passes some time, as it does."""
@@ -89,7 +98,7 @@ class World:
 
     def ledger(self) -> list[Line]:
         # Written by other processes: the reference is read anew, and so are packs that came since.
-        tip = (self.remote / "refs" / "heads" / "ledger").read_text().strip()
+        tip = branch(self.remote, "ledger")
         if tip not in self._repo:
             self._repo = pygit2.Repository(str(self.remote))
         return lines(self._repo, tip, self._known)

@@ -28,12 +28,13 @@ from factory.forge.values import RepoName
 from factory.git.hardened import GitTrouble
 from factory.vault.canonical import Refused
 from factory.vault.chain import BRANCH
-from factory.vault.dispatch import Dispatcher
+from factory.vault.dispatch import Dispatcher, Patience
 from factory.vault.gather import Handed
 from factory.vault.keys.hostkeys import HostKeys
 from factory.vault.keys.letters import PullLetters
 from factory.vault.keys.opening import Opener
 from factory.vault.people.words import meaning
+from factory.vault.run.broker import REQUEST_S
 from factory.vault.run.runner import Runner
 from factory.vault.watch import marks
 from factory.vault.watch.asking import AskedSentinel
@@ -49,6 +50,8 @@ FORGE_S = 10.0
 """For one answer of the forge; a turn asks several things."""
 POLL_S, LEAST_S, MOST_S = 30.0, 0.2, 300.0
 MAX_CONFIG = 256 * 1024
+PATIENCE = Patience(probe=REQUEST_S)
+"""What a lost run sent last may be under way for so long after FENCED; before that a probe could miss it."""
 END_S = 3.0
 """For runs in flight to end when the dispatcher is told to; what is cut off is found again by its lock."""
 
@@ -90,7 +93,7 @@ class Serving:
             self.git, ForgeReads(self.client, self.ops, sentinel.writers), sentinel, self.runner,
             HostKeys(state, PullLetters(self.client, self.ops)), packaged_formula,
         )  # fmt: skip
-        self._dispatcher = Dispatcher(handed, self._instance.name, self.folder / MARK)
+        self._dispatcher = Dispatcher(handed, self._instance.name, self.folder / MARK, PATIENCE)
         return self._dispatcher
 
     @property

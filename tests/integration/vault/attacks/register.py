@@ -83,3 +83,8 @@ def elsewhere(number: int | str, words: str, test: str, *, vault: str, forge: Fo
               check: str = "") -> None:  # fmt: skip
     """An attack that a test of another folder carries out: ``path::name``, or the beginning of a name."""
     ROWS.append(Row(number, words, forge, tuple(vault.split(" | ")), off, check, test))
+
+
+def held(words: str, test: str, *, vault: str, forge: Forge = "-", off: str = RUNS, check: str = "") -> None:
+    """A rule that a test of another folder breaks: ``path::name``, or the beginning of a name."""
+    elsewhere(words, words, test, vault=vault, forge=forge, off=off, check=check)

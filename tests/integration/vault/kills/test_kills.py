@@ -130,6 +130,8 @@ def test_a_branch_is_found_where_git_tidied_up(tmp_path: Path) -> None:
 
 ROUND = 250
 """Actions of one ledger."""
+STUCK_S = 60
+"""Nothing is written for so long, and there is something open: it will stay so."""
 COUNTED = ("kill", "stop", "starve", "lock", "DONE", "PARKED", "FAILED", "REVOKED", "happened", "not", "refused",
            "LATE", "UNKNOWN", "cut", "lost")  # fmt: skip
 
@@ -177,12 +179,15 @@ def one_ledger(
             # Work comes as the kills do, so that none of them hits an idle process.
             ground.release(max(0, 6 + nest.done["kill"] - ground.released))
         nest.heal(all_=True)
-        report = None
-        deadline = time.monotonic() + 60
-        while (report is None or report.open) and time.monotonic() < deadline:
+        report, deadline = None, time.monotonic() + STUCK_S
+        while report is None or report.open:
+            if len(row := world.ledger()) > seen:  # every life is of so many entries at most, so this ends
+                seen, deadline = len(row), time.monotonic() + STUCK_S
+            elif time.monotonic() > deadline:
+                break
             nest.fill()
             time.sleep(0.25)
-            report = check(world.ledger(), tuple(world.effects), ground.merged(), ground.targets)
+            report = check(row, tuple(world.effects), ground.merged(), ground.targets)
     finally:
         nest.end()
         world.close()

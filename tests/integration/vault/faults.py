@@ -72,6 +72,8 @@ class Vault:
     punctual: bool = True
     """Whether the runner keeps the start's deadline; a clock that stood still in the pause would not."""
     effects: list[Effect] = field(default_factory=list)
+    halves: set[str] = field(default_factory=set)
+    """Keys of effects that were begun and did not come to their end, or to another run that made it whole."""
     refused: list[Effect] = field(default_factory=list)
     processes: list[Process] = field(default_factory=list)
     trace: list[str] = field(default_factory=list)
@@ -289,7 +291,8 @@ class SlowRunner:
         effect = Effect(order.idem_key, order.id, order.epoch, order.run)
         if order.probe:
             applied = any(e.key == order.idem_key for e in vault.effects)
-            self.done.append((order, Outcome("applied" if applied else "absent", "looked")))
+            seen = "unclear" if order.idem_key in vault.halves else "applied" if applied else "absent"
+            self.done.append((order, Outcome(seen, "looked")))
             vault.step(self.process, "probed")
             return
         if vault.punctual and vault.house.clockwork > order.deadline:
@@ -299,6 +302,9 @@ class SlowRunner:
             vault.refused.append(effect)
             self.done.append((order, Outcome("unclear", "the fence let nothing through")))
             return
+        vault.halves.add(order.idem_key)
+        vault.step(self.process, "half")
+        vault.halves.remove(order.idem_key)
         vault.effects.append(effect)
         vault.step(self.process, "effect")
         self.done.append((order, Outcome("done", "did it")))

@@ -92,8 +92,9 @@ def test_what_may_follow_what(state: str, kind: str) -> None:
     assert (why == "") == (kind in TABLE[state]), why
     if why:
         assert why == f"{kind} does not follow {state}"
-        with pytest.raises(Refused, match="bad-entry"):
+        with pytest.raises(Refused) as raised:
             book.add(kind)
+        assert raised.value.code == "bad-entry"
 
 
 @pytest.mark.parametrize("state", TABLE)
@@ -178,6 +179,23 @@ def test_when_it_was_last_unfrozen_is_remembered() -> None:
     assert (book.ledger.thawed, book.ledger.frozen) == (2, "by hand")
     book.add("UNFREEZE", ALL)
     assert book.ledger.thawed == 5
+
+
+def test_a_policy_older_than_the_one_in_force_is_not_trusted() -> None:
+    """Attack: an old, laxer policy that was approved once is brought forward again."""
+    book = Book()
+    refused = "TRUST 1 does not follow"
+    assert book.why("TRUST", ALL, evidence={"policy_version": 0}) == "", "a GENESIS that names none counts as 0"
+    assert book.why("TRUST", ALL, evidence={"policy_version": -1}) == refused
+    book.add("TRUST", ALL, policy_version=7)
+    refused = "TRUST 2 does not follow"
+    assert [book.why("TRUST", ALL, evidence={"policy_version": version}) for version in (6, 7, 8)] == [refused, "", ""]
+    assert book.why("TRUST", ALL, evidence={}) == refused, "one that names none is older than any"
+    book.add("TRUST", ALL, policy_version=8)
+    assert book.why("TRUST", ALL, evidence={"policy_version": 7}) == "TRUST 3 does not follow"
+    first = Book()
+    first.add("TRUST", ALL, policy_version=1)
+    assert first.why("TRUST", ALL, evidence={}) == refused
 
 
 def test_each_trust_has_the_next_number_so_that_two_hosts_do_not_both_write_it() -> None:
@@ -353,6 +371,11 @@ def test_attack_25_starts_of_a_day_are_counted_by_what_they_are() -> None:
 
 GOOD = Entry("VERIFIED", "a-1", RUN, "h1/1", NOW, 2, "d" * 64, {"tier": "high", "approvers": (1, 2), "ok": True}, 7,
 "c" * 40)
+
+
+def test_what_an_entry_says_that_says_no_more() -> None:
+    entry = Entry("SEEN", "a-1", RUN, "h1/1", NOW)
+    assert (entry.epoch, entry.digest, entry.evidence, entry.seq, entry.prev) == (0, "", {}, 0, "")
 
 
 def test_an_entry_is_read_as_it_is_written() -> None:

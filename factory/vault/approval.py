@@ -66,25 +66,23 @@ def judge(reviews: Iterable[Review], head: str, pushed: datetime, bench: Bench) 
         return Verdict(tuple(approved))
     if approved:
         return Verdict(tuple(approved), "more-approvals", f"{bench.need} different people must approve")
-    _, code, words = max(faults, default=(0, "no-approval", "nobody approved it"))
+    if not faults:
+        return Verdict((), "no-approval", "nobody approved it")
+    _, code, words = max(faults)
     return Verdict((), code, words)
 
 
 def _fault(review: Review, head: str, pushed: datetime, bench: Bench) -> tuple[int, str, str] | None:
     """Why an approval does not count, with how near it came; None: it counts."""
     who = f"the approval of account {review.user}"
-    if review.user not in bench.listed:
-        return 1, "approver-not-listed", f"account {review.user} is not listed for this tier"
-    if review.user in bench.barred:
-        return 2, "approver-barred", f"account {review.user} posted or wrote what it approves"
-    if review.dismissed:
-        return 3, "approval-dismissed", f"{who} was dismissed"
-    if review.commit != head:
-        return 4, "head-moved", f"{who} is for {review.commit[:12] or 'no commit'}, merged was {head[:12]}"
-    if review.stale:
-        return 5, "approval-stale", f"{who} is stale"
-    if not review.official:
-        return 6, "approval-unofficial", f"{who} is not official"
-    if review.at < pushed:
-        return 7, "approved-before-push", f"{who} is older than the last push"
-    return None
+    faults = (
+        (review.user not in bench.listed, "approver-not-listed", f"account {review.user} is not listed for this tier"),
+        (review.user in bench.barred, "approver-barred", f"account {review.user} posted or wrote what it approves"),
+        (review.dismissed, "approval-dismissed", f"{who} was dismissed"),
+        (review.commit != head, "head-moved",
+         f"{who} is for {review.commit[:12] or 'no commit'}, merged was {head[:12]}"),
+        (review.stale, "approval-stale", f"{who} is stale"),
+        (not review.official, "approval-unofficial", f"{who} is not official"),
+        (review.at < pushed, "approved-before-push", f"{who} is older than the last push"),
+    )  # fmt: skip
+    return next(((number, code, words) for number, (there, code, words) in enumerate(faults) if there), None)

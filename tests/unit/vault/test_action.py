@@ -81,6 +81,11 @@ def test_content_is_what_it_does_whatever_it_is_called() -> None:
     assert replace(ACTION, params=dict(reversed(ACTION.params.items()))).write() == GOOD
 
 
+def test_content_is_the_same_in_every_version() -> None:
+    """It stands in ledgers: with another one, what was done yesterday would be done again unseen."""
+    assert ACTION.content == "37498d13b6bb4d618fb6adc2cc29fe15787b65d076fe6fdc17bc0c469af3723b"
+
+
 def test_tiers_rise_in_order_and_have_one_word_each() -> None:
     assert sorted(Tier) == [Tier.LOW, Tier.MEDIUM, Tier.HIGH]
     assert [tier.word for tier in Tier] == ["low", "medium", "high"]
@@ -98,10 +103,17 @@ def test_every_key_is_needed(key: str) -> None:
     assert ("missing-key", key) in changed(**{key: None})
 
 
+def test_all_missing_keys_are_told_in_order() -> None:
+    found = codes(toml({"v": 1}))
+    assert [key for code, key in found if code == "missing-key"] == sorted(NEEDED)
+
+
 def test_attack_27_unknown_keys_at_every_level() -> None:
     assert changed(labels=["approved"]) == [("unknown-key", "labels")]
     assert changed(zz=1, aa=1) == [("unknown-key", "aa"), ("unknown-key", "zz")]
     assert changed(table={"x": 1}) == [("unknown-key", "table")]
+    many = [f"zz_{letter}" for letter in "hgfedcba"]
+    assert changed(**dict.fromkeys(many, 1)) == [("unknown-key", key) for key in sorted(many)]
     _, (found,) = check(toml(values() | {"labels": 1}), NAME)
     assert "secrets" in found.hint
 

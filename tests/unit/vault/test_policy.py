@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from factory.vault.action import Action, Tier
 from factory.vault.canonical import MAX_INT, Refused, sha256
 from factory.vault.formulas import METHODS, Host, VaultFormula
-from factory.vault.policy import MAX_POLICY, FormulaRule, Inject, Policy, check, hosts, read, ruling
+from factory.vault.policy import MAX_POLICY, PATH, FormulaRule, Inject, Policy, check, hosts, read, ruling
 from tests.unit.vault.samples import ACTION, DIGEST, FORMULA, POLICY_1, RULE, policy, rulings
 from tests.unit.vault.samples import hosts as any_hosts
 
@@ -60,6 +60,11 @@ def test_everything_is_read() -> None:
         per_day={LOW: 10, MEDIUM: 50, HIGH: 0}, per_requester=4, pending=6, max_ttl_hours=48, signed=frozenset({HIGH}),
         remember_days=9,
     )  # fmt: skip
+
+
+def test_where_it_stands() -> None:
+    """Its history is what authority is drawn from: in another place there would be none."""
+    assert PATH == "vault/policy.toml"
 
 
 def test_what_is_not_said() -> None:
@@ -356,6 +361,9 @@ def test_attack_31_a_secret_must_be_both_the_formulas_and_the_policys() -> None:
         findings = check(wants, replace(FORMULA, secrets=own), policy(secrets=given_))
         assert [f.code for f in findings] == ["secret-not-allowed"] * len(bad)
         assert [f.message for f in findings] == [f"the policy does not give {name} to release@1" for name in bad]
+    many = tuple("HGFEDCBA")
+    findings = check(replace(ACTION, secrets=many), replace(FORMULA, secrets=("policy",)), POLICY_1)
+    assert [f.message for f in findings] == [f"the policy does not give {name} to release@1" for name in sorted(many)]
     (finding,) = check(
         replace(ACTION, secrets=("A",)), replace(FORMULA, secrets=("policy",)), policy(secrets=("C", "B"))
     )

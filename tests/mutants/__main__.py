@@ -1,123 +1,115 @@
 """``make mutants``: run what is not known yet, write the page, fail where too many survive or one has no reason.
 
-    .venv/bin/python -m tests.mutants [--seconds N] [MODULE...]
+    .venv/bin/python -m tests.mutants [--seconds N] [--sample N] [MODULE...]
 
-What was found is kept in ``.mutants/`` by the content of module and tests, so a long run can be made in parts.
+What was found is kept in ``.mutants/`` by the content of module and tests, so a long run can be made in parts. A sample
+is run anew, of mutants that must die, and nothing is written.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
 import json
+import os
 import sys
 import time
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
-from tests.mutants.mutate import mutants
-from tests.mutants.run import FILES, LEAST, ROOT, TESTS, Result, run, source
+from tests.mutants.mutate import keys
+from tests.mutants.page import PAGE, page, reasons
+from tests.mutants.run import FILES, LEAST, ROOT, TESTS, run, source
 
 KEPT = ROOT / ".mutants"
-PAGE = ROOT / "docs" / "reference" / "vault-mutants.md"
-REASONS = ROOT / "tests" / "mutants" / "reasons.toml"
 
 
 def digest(module: str) -> str:
-    """Of everything that a result depends on."""
-    files = [ROOT / TESTS / name for name in (*FILES[module], "samples.py", "approval_rows.py", "approval_table.txt")]
-    files += [ROOT / "tests" / "mutants" / "mutate.py", *sorted((ROOT / "factory" / "vault").glob("*.py"))]
+    """Of everything that a result depends on: harness, tests, and whatever these import of product and tests."""
+    waiting = [ROOT / TESTS / name for name in FILES[module]]
+    waiting += [ROOT / "tests" / "mutants" / name for name in ("mutate.py", "run.py")]
+    files: set[Path] = set()
+    while waiting:
+        file = waiting.pop()
+        if file not in files:
+            files.add(file)
+            waiting += _imported(file)
     made = hashlib.sha256()
-    for file in files:
+    for file in sorted(files | {ROOT / TESTS / "approval_table.txt"}):
         made.update(hashlib.sha256(file.read_bytes()).digest())
     return made.hexdigest()
 
 
-def known(module: str) -> dict[str, bool]:
-    """Key -> killed, of this very content."""
+def _imported(file: Path) -> Iterator[Path]:
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            above = ROOT / node.module.replace(".", "/")
+            yield from filter(Path.is_file, [above.with_suffix(".py"), *(above / f"{a.name}.py" for a in node.names)])
+
+
+def results(module: str, end: float) -> dict[str, bool]:
+    """Key -> killed: what is known of this very content, and what is found until the monotonic time ``end``."""
     file = KEPT / f"{module}-{digest(module)[:16]}.json"
-    return dict(json.loads(file.read_bytes())) if file.exists() else {}
-
-
-def keep(module: str, results: Mapping[str, bool]) -> None:
+    found = dict[str, bool](json.loads(file.read_bytes())) if file.exists() else {}
+    everything = keys(source(module))
     KEPT.mkdir(exist_ok=True)
-    (KEPT / f"{module}-{digest(module)[:16]}.json").write_text(json.dumps(results), encoding="utf-8")
+    for result in run(module, [key for key in everything if key not in found], until=end):
+        found[result.key] = result.killed
+        file.write_text(json.dumps(found), encoding="utf-8")
+        if not result.killed:
+            print(f"SURVIVES {module}: {result.key}", file=sys.stderr, flush=True)
+    print(f"{module}: {len(found)} of {len(everything)} run, {sum(found.values())} killed", file=sys.stderr)
+    return {key: found[key] for key in everything if key in found}
 
 
-def reasons() -> dict[str, str]:
-    """Key, with its module before it -> why this mutant may survive."""
-    table = tomllib.loads(REASONS.read_text(encoding="utf-8"))
-    return {f"{row['module']}: {row['key']}": row["why"] for row in table.get("survivor", [])}
+def sample(modules: Sequence[str], count: int) -> int:
+    """The exit code: 0 when of each module so many mutants, spread over it, die, and the last one lives as it is."""
+    why, alive = reasons(), 0
+    for module in modules:
+        able = [key for key in keys(source(module)) if f"{module}: {key}" not in why]
+        some = able[len(able) // (2 * count) :: len(able) // count][:count]
+        for result in run(module, some, base=module == modules[-1]):
+            alive += not result.killed
+            print(f"{'killed' if result.killed else 'SURVIVES'} {module}: {result.key}", flush=True)
+    return int(alive > 0)
 
 
-def page(found: Mapping[str, Mapping[str, bool]], why: Mapping[str, str]) -> str:
-    """The reference page: what was killed, and every survivor with its reason."""
-    total, dead = sum(map(len, found.values())), sum(sum(of.values()) for of in found.values())
-    lines = [
-        "# Mutants of the vault's decisions",
-        "",
-        "<!-- Generated by `make mutants`; a test holds every survivor explained and the figures above the limit. -->",
-        "",
-        "Each small change of what decides (a comparison turned, a number one higher, a condition, item or call left",
-        "out) must make a unit test fail. Texts for people are not changed. `tests/mutants/mutate.py` makes the",
-        "changes, one at a time.",
-        "",
-        "| Module | Mutants | Killed | |",
-        "|---|---|---|---|",
-    ]
-    for module, of in found.items():
-        killed = sum(of.values())
-        lines.append(f"| `vault/{module}.py` | {len(of)} | {killed} | {100 * killed / len(of):.1f} % |")
-    lines += [f"| all | {total} | {dead} | {100 * dead / total:.1f} % (at least {LEAST} %) |", "",
-    "Those that survive:", ""]
-    lines += ["| Module | Where, the line, the change | Why |", "|---|---|---|"]
-    for module, of in found.items():
-        for key, dies in of.items():
-            if not dies:
-                told = key.replace("|", "\\|").replace("`", "'")
-                lines.append(f"| {module} | `{told}` | {why.get(f'{module}: {key}', '**no reason is given**')} |")
-    return "\n".join(lines) + "\n"
-
-
-def main() -> int:
-    """The exit code: 0 when enough were killed and every survivor has its reason."""
-    parser = argparse.ArgumentParser(prog="tests.mutants")
-    parser.add_argument("modules", nargs="*", default=list(FILES))
-    parser.add_argument("--seconds", type=float, default=float("inf"))
-    given = parser.parse_args()
-    if unknown := set(given.modules) - set(FILES):
-        parser.error(f"no such module: {', '.join(sorted(unknown))}; there are {', '.join(FILES)}")
-    end = time.monotonic() + given.seconds
-    found: dict[str, dict[str, bool]] = {}
-    for module in given.modules:
-        results = known(module)
-        keys = [mutant.key for mutant in mutants(source(module))]
-        for result in run(module, [key for key in keys if key not in results], until=end):
-            results[result.key] = result.killed
-            _told(result)
-        keep(module, results)
-        found[module] = {key: results[key] for key in keys if key in results}
-        print(f"{module}: {len(found[module])} of {len(keys)} run, {sum(found[module].values())} killed",
-        file=sys.stderr)
-        if len(found[module]) < len(keys):
-            print("time is up; run it again to go on", file=sys.stderr)
-            return 3
-    if set(given.modules) != set(FILES):
-        return 0
-    why = reasons()
-    PAGE.write_text(page(found, why), encoding="utf-8")
+def judged(found: Mapping[str, Mapping[str, bool]], why: Mapping[str, str]) -> int:
+    """The exit code: 0 when of every module enough were killed and every survivor has its reason."""
     alive = {f"{module}: {key}" for module, of in found.items() for key, killed in of.items() if not killed}
     for key in sorted(alive - set(why)):
         print(f"survives without a reason: {key}", file=sys.stderr)
     for key in sorted(set(why) - alive):
         print(f"has a reason and does not survive: {key}", file=sys.stderr)
-    total, dead = sum(map(len, found.values())), sum(sum(of.values()) for of in found.values())
-    return 0 if alive == set(why) and 100 * dead >= LEAST * total else 1
+    few = [module for module, of in found.items() if 100 * sum(of.values()) < LEAST * len(of)]
+    for module in few:
+        print(f"of {module} less than {LEAST} % are killed", file=sys.stderr)
+    return int(alive != set(why) or bool(few))
 
 
-def _told(result: Result) -> None:
-    if not result.killed:
-        print(f"SURVIVES {result.module}:{result.line} {result.key}", file=sys.stderr, flush=True)
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="tests.mutants")
+    parser.add_argument("modules", nargs="*", default=list(FILES))
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("--sample", type=int, default=0)
+    given = parser.parse_args()
+    if unknown := set(given.modules) - set(FILES):
+        parser.error(f"no such module: {', '.join(sorted(unknown))}; there are {', '.join(FILES)}")
+    if os.environ.get("PYTHONHASHSEED") != "0":  # else the order of a set could kill a mutant today and not tomorrow
+        argv = [sys.executable, "-m", "tests.mutants", *sys.argv[1:]]
+        os.execve(sys.executable, argv, {**os.environ, "PYTHONHASHSEED": "0"})
+    if given.sample:
+        return sample(given.modules, given.sample)
+    end = time.monotonic() + given.seconds
+    found = {module: results(module, end) for module in given.modules}
+    if any(len(of) < len(keys(source(module))) for module, of in found.items()):
+        print("time is up; run it again to go on", file=sys.stderr)
+        return 3
+    if set(found) != set(FILES):
+        return 0
+    PAGE.write_text(page(found, reasons()), encoding="utf-8")
+    return judged(found, reasons())
 
 
 if __name__ == "__main__":

@@ -6,9 +6,8 @@ Left alone: docstrings, annotations, decorators, imports, texts for people (with
 from __future__ import annotations
 
 import ast
-import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,21 +42,29 @@ class _Spot:
     line: int
 
 
-def mutants(source: str) -> Iterator[Mutant]:
-    """Every mutant of a module, in order."""
+def mutants(source: str, wanted: Collection[str] | None = None) -> Iterator[Mutant]:
+    """The mutants of a module, in order; of all or of those with these keys."""
+    for key, spot, change in _keyed(source):
+        if wanted is None or key in wanted:
+            made = ast.parse(source)
+            list(_changes(_node(made, spot.number)))[change][1]()
+            yield Mutant(key, spot.line, ast.fix_missing_locations(made))
+
+
+def keys(source: str) -> list[str]:
+    """The keys of all mutants of a module, in order."""
+    return [key for key, _, _ in _keyed(source)]
+
+
+def _keyed(source: str) -> Iterator[tuple[str, _Spot, int]]:
+    """(key, where, which of the changes there)."""
     tree, lines = ast.parse(source), source.splitlines()
-    seen: dict[str, int] = {}
+    nodes, seen = list(ast.walk(tree)), dict[str, int]()
     for spot in _spots(tree):
-        count = len(list(_changes(_node(tree, spot.number))))
-        for change in range(count):
-            made = copy.deepcopy(tree)
-            words, apply = list(_changes(_node(made, spot.number)))[change]
-            apply()
+        for change, (words, _) in enumerate(_changes(nodes[spot.number])):
             key = f"{spot.where}: {lines[spot.line - 1].strip()} | {words}"
             seen[key] = seen.get(key, 0) + 1
-            if seen[key] > 1:
-                key = f"{key} ({seen[key]})"
-            yield Mutant(key, spot.line, ast.fix_missing_locations(made))
+            yield (key if seen[key] == 1 else f"{key} ({seen[key]})"), spot, change
 
 
 def _node(tree: ast.Module, number: int) -> ast.AST:
@@ -67,7 +74,7 @@ def _node(tree: ast.Module, number: int) -> ast.AST:
 def _spots(tree: ast.Module) -> Iterator[_Spot]:
     numbers = {id(node): number for number, node in enumerate(ast.walk(tree))}
 
-    def below(node: ast.AST, where: str) -> Iterator[_Spot]:
+    def below(node: ast.AST, where: str, above: int) -> Iterator[_Spot]:
         for name, value in ast.iter_fields(node):
             if name in ASIDE and not isinstance(node, ast.Call):
                 continue
@@ -77,12 +84,12 @@ def _spots(tree: ast.Module) -> Iterator[_Spot]:
                 inside = f"{where}.{child.name}" if isinstance(child, ast.FunctionDef | ast.ClassDef) else where
                 if _is_docstring(child):
                     continue
-                line = getattr(child, "lineno", None)
-                if line is not None and any(True for _ in _changes(child)):
+                line = getattr(child, "lineno", above)  # a comprehension has no line of its own
+                if any(True for _ in _changes(child)):
                     yield _Spot(numbers[id(child)], inside.lstrip(".") or "module", line)
-                yield from below(child, inside)
+                yield from below(child, inside, line)
 
-    yield from sorted(below(tree, ""), key=lambda spot: (spot.line, spot.number))
+    yield from sorted(below(tree, "", 1), key=lambda spot: (spot.line, spot.number))
 
 
 def _is_docstring(node: ast.AST) -> bool:

@@ -1,25 +1,31 @@
-"""Each mutant against the unit tests: a process forked for it,
-in which the module is the changed one from the start."""
+"""Each mutant against the unit tests: a process forked for it, in which the module is the changed one from the start.
+
+What all of these processes need is loaded once, before they are forked; of the product and the tests, nothing is.
+"""
 
 from __future__ import annotations
 
 import ast
+import gc
 import importlib.abc
 import importlib.machinery
 import importlib.util
 import os
+import resource
 import signal
 import sys
 import time
+import tomllib  # noqa: F401 - loaded once for all
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+import _hypothesis_pytestplugin  # noqa: F401 - loaded once for all
 import pytest
 from hypothesis import Phase, settings
 
-from tests.mutants.mutate import Mutant, mutants
+from tests.mutants.mutate import mutants
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = "tests/unit/vault"
@@ -32,8 +38,10 @@ FILES = {
 """Module of ``factory/vault`` -> the tests that must catch its mutants, its own first."""
 LEAST = 95
 """Per cent of each module's mutants that must be killed."""
-SLOW_S = 60.0
-"""A mutant that runs longer hangs: killed."""
+CPU_S, MEMORY = 30, 4 << 30
+"""A mutant that takes more hangs: killed. All the tests of one module take 3 s."""
+FAILED = {pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED, -signal.SIGXCPU, -signal.SIGKILL}
+"""How a process ends whose mutant was found: by a test, while the tests were loaded, or by a limit."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,6 @@ class Result:
 
     module: str
     key: str
-    line: int
     killed: bool
 
 
@@ -50,10 +57,8 @@ class _Quick:
     """Fewer examples, the same each time: a mutant that only luck finds is not killed."""
 
     def pytest_configure(self) -> None:
-        settings.register_profile(
-            "mutants", max_examples=40, derandomize=True, deadline=None, database=None, phases=[Phase.explicit,
-            Phase.generate]
-        )
+        settings.register_profile("mutants", max_examples=40, derandomize=True, deadline=None, database=None,
+                                  phases=[Phase.explicit, Phase.generate])  # fmt: skip
         settings.load_profile("mutants")
 
 
@@ -74,61 +79,50 @@ def source(module: str) -> str:
     return (ROOT / "factory" / "vault" / f"{module}.py").read_text(encoding="utf-8")
 
 
-def run(module: str, keys: Sequence[str], *, jobs: int = 2, until: float = float("inf")) -> Iterator[Result]:
-    """Results of these mutants as they come; none is begun after the monotonic time ``until``. Raises RuntimeError when
-    the tests fail without any change."""
+def run(
+    module: str, keys: Sequence[str], *, jobs: int = 2, until: float = float("inf"), base: bool = True
+) -> Iterator[Result]:
+    """Results of these mutants as they come; none is begun after the monotonic time ``until``. ``base``: the module is
+    run without any change, too. Raises RuntimeError when the tests fail so, or a process did not come to run them."""
     loaded = [name for name in sys.modules if name.startswith("factory.vault")]
     if loaded:
         raise RuntimeError(f"{loaded[0]} is loaded already: a change of it would not be seen")
-    wanted = set(keys)
-    waiting: list[Mutant | None] = [mutant for mutant in mutants(source(module)) if mutant.key in wanted]
-    waiting = [None, *waiting] if waiting else []
-    running: dict[int, tuple[Mutant | None, float]] = {}
+    text, waiting = source(module), ["", *keys] if keys and base else list(keys)
+    running: dict[int, str] = {}
+    gc.freeze()
     while waiting or running:
         while waiting and len(running) < jobs and time.monotonic() < until:
-            mutant = waiting.pop(0)
-            running[_fork(module, mutant)] = (mutant, time.monotonic())
+            key = waiting.pop(0)
+            running[_fork(module, text, key)] = key
         if not running:
             return
-        for pid, (mutant, began) in list(running.items()):
-            code = _ended(pid, began)
-            if code is None:
-                continue
-            del running[pid]
-            if mutant is not None:
-                yield Result(module, mutant.key, mutant.line, code != 0)
-            elif code != 0:
-                raise RuntimeError(f"the tests of {module} fail without any change: {', '.join(FILES[module])}")
-        time.sleep(0.005)
+        pid, status = os.wait()
+        key, code = running.pop(pid), os.waitstatus_to_exitcode(status)
+        if code and code not in FAILED:
+            raise RuntimeError(f"the tests of {module} did not run, exit code {code}: {key or 'without any change'}")
+        if key:
+            yield Result(module, key, code != 0)
+        elif code:
+            raise RuntimeError(f"the tests of {module} fail without any change: {', '.join(FILES[module])}")
 
 
-def _fork(module: str, mutant: Mutant | None) -> int:
+def _fork(module: str, text: str, key: str) -> int:
     pid = os.fork()
     if pid:
         return pid
-    code = 3
+    code = int(pytest.ExitCode.INTERNAL_ERROR)
     try:
-        os.setpgid(0, 0)
+        resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S + 1))
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         quiet = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(quiet, fd)
-        if mutant is not None:
-            sys.meta_path.insert(0, _Changed(f"factory.vault.{module}", mutant.tree))
-        words = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(ROOT), "-c",
-        str(ROOT / "pyproject.toml")]
-        words += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # hypothesis is loaded once for all
+        (tree,) = (mutant.tree for mutant in mutants(text, {key})) if key else (ast.parse(text),)
+        sys.meta_path.insert(0, _Changed(f"factory.vault.{module}", tree))
+        # No plugin but one, and no conftest: loading them takes longer than most mutants live.
+        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+        words = ["-x", "-p", "_hypothesis_pytestplugin", "--noconftest", "--rootdir", str(ROOT),
+                 "-c", str(ROOT / "pyproject.toml"), "-W", "ignore::pytest.PytestAssertRewriteWarning"]  # fmt: skip
         code = int(pytest.main([*words, *(str(ROOT / TESTS / name) for name in FILES[module])], plugins=[_Quick()]))
     finally:
         os._exit(code)
-
-
-def _ended(pid: int, began: float) -> int | None:
-    """The exit code, None while it runs."""
-    done, status = os.waitpid(pid, os.WNOHANG)
-    if done:
-        return os.waitstatus_to_exitcode(status)
-    if time.monotonic() - began > SLOW_S:
-        os.killpg(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        return -signal.SIGKILL
-    return None

@@ -44,6 +44,9 @@ class Tier(IntEnum):
         return next((tier for tier in cls if tier.word == word), None)
 
 
+TIERS = frozenset(tier.word for tier in Tier)
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing wrong with a file: a fixed code, the key it is at, what, and what would be right."""
@@ -88,8 +91,7 @@ class Action:
         values: dict[str, Any] = {
             "v": 1, "id": self.id, "formula": self.formula, "blast_radius": self.blast_radius.word,
             "target": self.target, "secrets": self.secrets, "not_before": self.not_before, "expires": self.expires,
-            "reason": self.reason, "requester": self.requester, "unblocks": self.unblocks,
-        }  # fmt: skip
+            "reason": self.reason, "requester": self.requester, "unblocks": self.unblocks}  # fmt: skip
         if self.runs != 1:
             values |= {"runs": self.runs, "every_hours": self.every_hours}
         return toml({**values, "params": dict(sorted(self.params.items()))})

@@ -1,17 +1,16 @@
-"""Texts and files of the vault in the one form that counts: strict TOML in; canonical TOML, JSON and digests out.
+"""Texts and files of the vault in the one form that counts: strict TOML in; canonical TOML, JSON and digests out; what
+may stand in a value.
 
 Part of the trusted part. A file that counts must be byte for byte what ``toml`` writes for what it says: then no two
 parsers can read it differently, and what a reviewer sees is all there is (vault-security.md, attacks 19 to 22).
 """
-
-from __future__ import annotations
 
 import hashlib
 import json
 import re
 import tomllib
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +18,7 @@ MAX_BYTES = 16 * 1024
 MAX_INT = 2**53
 _ONE = rb'(?:-?[0-9]+|true|false|[0-9TZ:-]{20}|"(?:[^"\\]|\\["\\])*")'
 _LINE = re.compile(rb"|\[[a-z][a-z0-9_]*\]|[a-z][a-z0-9_]* = (?:%s|\[(?:%s(?:, %s)*)?\])" % (_ONE, _ONE, _ONE))
+ANY = re.compile(r"(?s).*")
 _KINDS = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
 _BLANKS = frozenset(map(chr, (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0, *range(0x180B, 0x180E),
                               *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))))  # fmt: skip
@@ -34,6 +34,17 @@ class Refused(Exception):
 
 class Unclear(Exception):
     """What is needed cannot be had now (forge, network, disk): nothing starts, and it is asked again."""
+
+
+def must(good: object, code: str, words: str) -> None:
+    """Raises Refused unless it is so."""
+    if not good:
+        raise Refused(code, words)
+
+
+def named(accounts: Iterable[int]) -> str:
+    """Accounts in words, by their ids."""
+    return f"account {', '.join(map(str, sorted(accounts)))}"
 
 
 def trouble(text: str, limit: int) -> str | None:
@@ -57,17 +68,14 @@ def plain(text: str, limit: int = 500) -> str:
 def load(data: bytes, *, limit: int = MAX_BYTES) -> dict[str, Any]:
     """The TOML file as plain values. Each line must have a form that ``toml`` writes, which keeps dotted keys, comments
     and nesting (slow or ambiguous elsewhere) from ever reaching the parser. Raises Refused."""
-    if len(data) > limit:
-        raise Refused("too-large", f"it has {len(data)} bytes, more than {limit}")
+    must(len(data) <= limit, "too-large", f"it has {len(data)} bytes, more than {limit}")
     for number, line in enumerate(data.split(b"\n"), 1):
-        if not _LINE.fullmatch(line):
-            raise Refused("not-canonical", f"line {number} is not in the form the factory writes")
+        must(_LINE.fullmatch(line), "not-canonical", f"line {number} is not in the form the factory writes")
     try:
         return tomllib.loads(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise Refused("not-utf8", f"byte {error.start} is not UTF-8") from None
     except ValueError as error:
-        raise Refused("not-toml", plain(str(error), 200)) from None
+        utf8 = not isinstance(error, UnicodeDecodeError)
+        raise Refused("not-toml" if utf8 else "not-utf8", plain(str(error), 200)) from None
 
 
 def toml(values: Mapping[str, Any]) -> bytes:
@@ -80,12 +88,8 @@ def toml(values: Mapping[str, Any]) -> bytes:
 
 
 def _value(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, bool | int | str):  # what JSON escapes and ``load`` refuses stands in no file that counts
+        return json.dumps(value, ensure_ascii=False)
     if isinstance(value, datetime):
         return stamp(value)
     if isinstance(value, list | tuple) and not any(isinstance(item, list | tuple | Mapping) for item in value):
@@ -117,3 +121,56 @@ def json_bytes(value: object) -> bytes:
 def sha256(data: bytes) -> str:
     """Hex digest."""
     return hashlib.sha256(data).hexdigest()
+
+
+# A form says in a table what may stand in a value. It is a pattern (a text that all of it matches), a range (a whole
+# number), a set (one of these texts), a type, a list of one form (any number of such), a mapping (a table with these
+# keys and no other; a key ending in ``?`` may be absent), or a pair of pattern and form (a table with any such keys).
+
+
+def fits(value: object, form: Any) -> bool:
+    """Whether the value is of the form."""
+    return not wrong(value, form)
+
+
+def wrong(value: object, form: Any, at: str = "it") -> list[str]:
+    """Everything that is not of its form, in words with its place; empty: all is."""
+    good: object
+    beginning = "" if at == "it" else f"{at}."
+    if isinstance(form, re.Pattern):
+        good, words = isinstance(value, str) and form.fullmatch(value), "text of its form"
+    elif isinstance(form, range):
+        good, words = whole(value, form.start, form.stop - 1), f"a whole number from {form.start} to {form.stop - 1}"
+    elif isinstance(form, frozenset):
+        good, words = isinstance(value, str) and value in form, f"one of {', '.join(sorted(form))}"
+    elif isinstance(form, type):
+        good, words = isinstance(value, form), {bool: "true or false", str: "text"}.get(form, "a table")
+    elif isinstance(form, list) and isinstance(value, list):
+        return [why for number, item in enumerate(value) for why in wrong(item, form[0], f"{at}[{number}]")]
+    elif isinstance(form, list):
+        good, words = False, "a list"
+    elif not isinstance(value, dict):
+        good, words = False, "a table"
+    elif isinstance(form, tuple):
+        bad = [f"{beginning}{str(key)[:60]!r} is no name of its form" for key in value if not fits(key, form[0])]
+        return bad + [why for key, item in value.items() for why in wrong(item, form[1], f"{beginning}{str(key)[:60]}")]
+    else:
+        known: Mapping[str, Any] = {key.removesuffix("?"): inner for key, inner in form.items()}
+        bad = [f"{beginning}{key} is missing" for key in form if not key.endswith("?") and key not in value]
+        bad += [f"{beginning}{str(key)[:60]} is unknown" for key in value if key not in known]
+        both = known.keys() & value.keys()
+        return bad + [why for key in both for why in wrong(value[key], known[key], f"{beginning}{key}")]
+    return [] if good else [f"{at} must be {words}"]
+
+
+def table(data: bytes, limit: int, form: Any, code: str) -> dict[str, Any]:
+    """A TOML file that an admin's approval stands for, as plain values of its form. Raises Refused with ``code`` and
+    all that is wrong."""
+    must(len(data) <= limit, code, f"it has {len(data)} bytes, more than {limit}")
+    try:
+        values = tomllib.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise Refused(code, f"not TOML: {str(error)[:200]}") from None
+    bad = sorted(wrong(values, form))
+    must(not bad, code, "; ".join(bad)[:2000])
+    return values

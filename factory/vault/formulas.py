@@ -3,28 +3,26 @@
 Part of the trusted part. A formula's bytes count only if the policy in force names their digest (attack 64).
 """
 
-from __future__ import annotations
-
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from factory.vault.action import KEY, SECRET, Action, Finding, Tier, Value
-from factory.vault.canonical import MAX_INT, Refused, sha256, whole
+from factory.vault.action import KEY, SECRET, TIERS, Action, Finding, Tier, Value
+from factory.vault.canonical import MAX_INT, fits, must, sha256, table, wrong
 
 MAX_FORMULA = 64 * 1024
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 POLICY = "policy"
 """In place of a host or a secret: those that the policy names for this formula."""
-_HOST = re.compile(r"(?:\*\.)?[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?(?::[1-9][0-9]{0,4})?(?:/[A-Za-z0-9._~/-]{0,200})?")
+_METHOD = "|".join(METHODS)
+ASKED = re.compile(rf"(?:{_METHOD})(?:,(?:{_METHOD}))* (?:\*\.)?[a-z0-9]([a-z0-9.-]{{0,250}}[a-z0-9])?"
+                   r"(?::[1-9][0-9]{0,4})?(?:/[A-Za-z0-9._~/-]{0,200})?")  # fmt: skip
+"""``METHODS host/path``: what a run may ask for, as it is written."""
 TYPES: Mapping[str, re.Pattern[str] | None] = {
     "text": None, "name": re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"), "commit": re.compile(r"[0-9a-f]{40}"),
     "path": re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))(?!.*//)[A-Za-z0-9._][A-Za-z0-9._ /-]{0,199}(?<![ /])"),
     "host": re.compile(r"[a-z0-9][a-z0-9.-]{0,250}[a-z0-9](?::[1-9][0-9]{0,4})?"),
-    "date": re.compile(r"\d{4}-\d\d-\d\d"), "enum": None, "int": None, "flag": None, "texts": None,
-}  # fmt: skip
+    "date": re.compile(r"\d{4}-\d\d-\d\d"), "enum": None, "int": None, "flag": None, "texts": None}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ class VaultFormula:
         return ":".join([self.name, *(str(params.get(key, "")) for key in self.lane)])
 
     def check(self, action: Action) -> list[Finding]:
-        """Everything in the action that this formula does not take."""
+        """Everything in the action that this formula does not take; of secrets the policy says more."""
         found = [Finding("unknown-param", f"params.{key}", f"{self.key} takes no such parameter",
                          f"it takes {', '.join(sorted(self.params)) or 'none'}")
                  for key in sorted(set(action.params) - set(self.params))]  # fmt: skip
@@ -96,106 +94,67 @@ class VaultFormula:
                 found.append(Finding("bad-param", f"params.{key}", why))
         if not found and action.target != self.target(action.params):
             found.append(Finding("wrong-target", "target", f"must be {self.target(action.params)!r}"))
-        if POLICY not in self.secrets:
-            found += [Finding("secret-not-allowed", "secrets", f"{name} is not a secret of {self.key}")
-                      for name in sorted(set(action.secrets) - set(self.secrets))]  # fmt: skip
         return found
 
 
 def _wrong(param: Param, value: Value) -> str | None:
     """Why a value is not one of the parameter; a text that begins with a dash could be taken for an option."""
-    if param.type == "flag":
-        return None if isinstance(value, bool) else "must be true or false"
-    if param.type == "int":
-        return None if whole(value, 0, param.limit) else f"must be a whole number from 0 to {param.limit}"
+    limit = param.limit
     if param.type == "texts":
-        good = isinstance(value, tuple) and len(value) <= param.limit and all(_good(i, _ITEM, MAX_INT) for i in value)
-        return None if good else f"must be a list of at most {param.limit} texts"
-    if param.type == "enum":
-        return None if value in param.choices else f"must be one of {', '.join(param.choices)}"
-    if not _good(value, _ITEM, MAX_INT):
+        good = isinstance(value, tuple) and len(value) <= limit and fits(list(value), [_ITEM])
+        return None if good else f"must be a list of at most {limit} texts"
+    if param.type in ("flag", "int", "enum"):
+        forms = {"flag": bool, "int": range(limit + 1), "enum": frozenset(param.choices)}
+        return next((why.removeprefix("it ") for why in wrong(value, forms[param.type])), None)
+    if not isinstance(value, str) or not _ITEM.fullmatch(value):
         return "must be text, not empty, not beginning with a dash"
-    good = _good(value, TYPES[param.type] or _ANY, param.limit)
-    return None if good else f"is no {param.type} of at most {param.limit} characters"
+    good = len(value) <= limit and fits(value, TYPES[param.type] or _ITEM)
+    return None if good else f"is no {param.type} of at most {limit} characters"
 
 
-def host(text: object) -> tuple[Host, ...]:
-    """``GET,HEAD example.org/path`` as values. Raises Refused."""
-    methods, _, place = str(text).partition(" ")
-    if not isinstance(text, str) or not _HOST.fullmatch(place) or not set(methods.split(",")) <= set(METHODS):
-        raise Refused("bad-formula", f"{str(text)[:80]!r} is not METHOD host/path")
+def host(text: str) -> tuple[Host, ...]:
+    """``GET,HEAD example.org/path``, which is of the form ASKED, as values."""
+    methods, _, place = text.partition(" ")
     name, slash, path = place.partition("/")
     return tuple(Host(method, name, slash + path if slash else "/") for method in methods.split(","))
 
 
 def read(data: bytes) -> VaultFormula:
     """The formula in these bytes, strictly. Raises Refused ``bad-formula``."""
-    try:
-        values = tomllib.loads(data[: MAX_FORMULA + 1].decode("utf-8"))
-        if len(data) > MAX_FORMULA:
-            raise ValueError("it is too large")
-        vault: Mapping[str, Any] = values["vault"]
-        if unknown := (set(values) - _KEYS) | (set(vault) - _VAULT) | (set(values.get("limits", {})) - {"minutes"}):
-            raise ValueError(f"unknown keys {', '.join(sorted(unknown))}")
-        floor, steps = Tier.of(vault.get("floor", "low")), values.get("steps", [])
-        if not isinstance(steps, list) or not all(set(step) == _STEP and step["kind"] == "shell" for step in steps):
-            raise ValueError("a step is id, kind = shell and argv")
-        formula = VaultFormula(
-            name=values["name"], version=values["version"], digest=sha256(data), description=values["description"],
-            effect_class=vault.get("class", "D"), floor=Tier.HIGH if floor is None else floor,
-            params={name: _param(name, param) for name, param in vault.get("params", {}).items()},
-            secrets=_texts(vault.get("secrets", []), re.compile(f"{POLICY}|{SECRET.pattern}")),
-            hosts=tuple(h for text in _texts(vault.get("hosts", [])) for h in host(text)),
-            lane=_texts(vault.get("lane", [])), unique=vault.get("unique", False), admins=vault.get("admins", 1),
-            undo=vault.get("undo", "irreversible"), effects=_texts(vault.get("effects", []), KEY),
-            minutes=values.get("limits", {}).get("minutes", 10),
-            steps=tuple(_texts(step["argv"], _WORD) for step in steps),
-        )  # fmt: skip
-        ids, names = [step["id"] for step in steps], re.compile(r"[a-z](?:[a-z0-9-]{0,38}[a-z0-9])?")
-        good = {
-            "schema": whole(values["schema"], 1, 1), "role": values["role"] == "vault",
-            "name": _good(formula.name, names), "version": whole(formula.version, 1, 999_999),
-            "description": _good(formula.description, _ANY, 600), "undo": _good(formula.undo, _ANY, 300),
-            "overrides": _good(values.get("overrides", "0" * 64), re.compile(r"[0-9a-f]{64}")),
-            "class": formula.effect_class in ("A", "B", "C", "D"), "floor": floor,
-            "lane": set(formula.lane) <= set(formula.params), "unique": isinstance(formula.unique, bool),
-            "admins": whole(formula.admins, 1, 5), "limits.minutes": whole(formula.minutes, 1, 24 * 60),
-            "steps": len(set(ids)) == len(ids) <= 100 and all(map(len, formula.steps)),
-            "steps.id": all(_good(step, re.compile(r"[a-z][a-z0-9_-]{0,39}")) for step in ids),
-            "steps or effects": formula.steps or formula.effects,
-        }  # fmt: skip
-        if bad := [key for key, fine in good.items() if not fine]:
-            raise ValueError(f"{', '.join(bad)} not valid")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise Refused("bad-formula", f"not a formula of the vault: {str(error)[:200]}") from None
-    return formula
+    values = table(data, MAX_FORMULA, _FORM, "bad-formula")
+    vault, steps, params = values["vault"], values.get("steps", []), {}
+    for name, p in vault.get("params", {}).items():
+        limit = p.get("max", {"int": MAX_INT, "texts": 32}.get(p["type"], 500))
+        params[name] = Param(name, p["type"], p.get("required", True), tuple(p.get("choices", ())), limit)
+        good = (p["type"] == "enum") == bool(params[name].choices) and len(params[name].choices) <= 64
+        must(good, "bad-formula", f"vault.params.{name}: up to 64 choices belong to an enum, and to nothing else")
+    lane, effects, ids = vault.get("lane", []), vault.get("effects", []), {step["id"] for step in steps}
+    must(set(lane) <= set(params), "bad-formula", "vault.lane names what is no parameter")
+    good = len(ids) == len(steps) <= 100 and all(step["argv"] for step in steps)
+    must(good, "bad-formula", "steps: up to 100 of different ids, each with words to run")
+    must(steps or effects, "bad-formula", "it has neither steps nor effects")
+    return VaultFormula(
+        name=values["name"], version=values["version"], digest=sha256(data), description=values["description"],
+        effect_class=vault.get("class", "D"), floor=Tier.of(vault.get("floor", "low")) or Tier.HIGH, params=params,
+        secrets=tuple(vault.get("secrets", ())), hosts=tuple(h for text in vault.get("hosts", ()) for h in host(text)),
+        lane=tuple(lane), unique=vault.get("unique", False), admins=vault.get("admins", 1),
+        undo=vault.get("undo", "irreversible"), effects=tuple(effects),
+        steps=tuple(tuple(step["argv"]) for step in steps), minutes=values.get("limits", {}).get("minutes", 10),
+    )  # fmt: skip
 
 
-def _param(name: str, values: Mapping[str, Any]) -> Param:
-    param = Param(name, values["type"], values.get("required", True), _texts(values.get("choices", []), _CHOICE),
-                  values.get("max", {"int": MAX_INT, "texts": 32}.get(values["type"], 500)))  # fmt: skip
-    good = set(values) <= {"type", "required", "choices", "max", "description"} and KEY.fullmatch(name) is not None \
-        and param.type in TYPES and whole(param.limit, 1, MAX_INT) and isinstance(param.required, bool) \
-        and (param.type == "enum") == bool(param.choices) and len(param.choices) <= 64 \
-        and _good(values.get("description", "-"), re.compile(r"(?s).{0,300}"))  # fmt: skip
-    if not good:
-        raise ValueError(f"params.{name} is not valid")
-    return param
-
-
-def _good(value: object, pattern: re.Pattern[str], limit: int = 1000) -> bool:
-    return isinstance(value, str) and len(value) <= limit and pattern.fullmatch(value) is not None
-
-
-def _texts(value: object, pattern: re.Pattern[str] | None = None) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(_good(item, pattern or _ANY, 100_000) for item in value):
-        raise ValueError(f"{str(value)[:80]} is not a list of what may stand there")
-    return tuple(value)
-
-
-_KEYS = frozenset({"schema", "name", "version", "role", "description", "overrides", "vault", "limits", "steps"})
-_VAULT = frozenset({"class", "floor", "params", "secrets", "hosts", "lane", "unique", "admins", "undo", "effects"})
-_STEP = frozenset({"id", "kind", "argv"})
-_ANY, _CHOICE, _ITEM = re.compile(r"(?s).+"), re.compile(r"(?s).{1,100}"), re.compile(r"(?s)[^-].*")
-_WORD = re.compile(r"(?s)(?!.*\{[{%])[^\0]+")
-"""Of an argument list: never a template, for nothing is ever put into one."""
+_ITEM = re.compile(r"(?s)[^-].*")
+_PARAM = {"type": frozenset(TYPES), "required?": bool, "choices?": [re.compile(r"(?s).{1,100}")],
+          "max?": range(1, MAX_INT + 1), "description?": re.compile(r"(?s).{0,300}")}  # fmt: skip
+_STEP = {"id": re.compile(r"[a-z][a-z0-9_-]{0,39}"), "kind": frozenset({"shell"}),
+         # Never a template, for nothing is ever put into an argument list.
+         "argv": [re.compile(r"(?s)(?!.*\{[{%])[^\0]{1,100000}")]}  # fmt: skip
+_FORM = {
+    "schema": range(1, 2), "name": re.compile(r"[a-z](?:[a-z0-9-]{0,38}[a-z0-9])?"), "version": range(1, 1_000_000),
+    "role": frozenset({"vault"}), "description": re.compile(r"(?s).{1,600}"),
+    "overrides?": re.compile(r"[0-9a-f]{64}"), "limits?": {"minutes?": range(1, 24 * 60 + 1)}, "steps?": [_STEP],
+    "vault": {
+        "class?": frozenset("ABCD"), "floor?": TIERS, "params?": (KEY, _PARAM),
+        "secrets?": [re.compile(f"{POLICY}|{SECRET.pattern}")], "hosts?": [ASKED], "lane?": [str], "unique?": bool,
+        "admins?": range(1, 6), "undo?": re.compile(r"(?s).{1,300}"), "effects?": [KEY],
+    }}  # fmt: skip

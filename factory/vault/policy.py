@@ -4,22 +4,19 @@ Part of the trusted part. The tier of an action is the highest that anybody with
 says why. Which version of the file counts is ``authority.py``'s question.
 """
 
-from __future__ import annotations
-
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from factory.vault.action import FORMULA, SECRET, Action, Finding, Tier
-from factory.vault.canonical import MAX_INT, Refused, sha256, trouble, whole
-from factory.vault.formulas import POLICY, Host, VaultFormula, host
+from factory.vault.action import FORMULA, SECRET, TIERS, Action, Finding, Tier
+from factory.vault.canonical import ANY, MAX_INT, must, sha256, table, trouble
+from factory.vault.formulas import ASKED, POLICY, Host, VaultFormula, host
 
 PATH = "vault/policy.toml"
 MAX_POLICY = 256 * 1024
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-_HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
+DIGEST = re.compile(r"[0-9a-f]{64}")
+HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -126,8 +123,8 @@ def check(action: Action, formula: VaultFormula, policy: Policy) -> list[Finding
     if rule.digest != formula.digest:
         found.append(Finding("formula-digest", "formula", f"{formula.key} is not the file that the policy names"))
     allowed = rule.secrets if POLICY in formula.secrets else tuple(s for s in formula.secrets if s in rule.secrets)
-    found += [Finding("secret-not-allowed", "secrets", f"the policy does not give {name} to {formula.key}",
-                      f"it gives {', '.join(allowed) or 'none'}")
+    found += [Finding("secret-not-allowed", "secrets", f"{name} is not for {formula.key}",
+                      f"formula and policy both allow {', '.join(allowed) or 'none'}")
               for name in sorted(set(action.secrets) - set(allowed))]  # fmt: skip
     if action.runs > rule.max_runs:
         found.append(Finding("too-many-runs", "runs", f"the policy allows {rule.max_runs} of one approval"))
@@ -138,91 +135,40 @@ def check(action: Action, formula: VaultFormula, policy: Policy) -> list[Finding
 
 
 def read(data: bytes, bots: frozenset[int] = frozenset()) -> Policy:
-    """The policy in these bytes; ``bots`` may never be listed. Raises Refused ``bad-policy`` with all problems."""
-    wrong: list[str] = []
-    try:
-        values = tomllib.loads(data[: MAX_POLICY + 1].decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise Refused("bad-policy", f"not TOML: {str(error)[:200]}") from None
-
-    def number(table: Mapping[str, Any], key: str, low: int, high: int, default: int) -> int:
-        value = table.get(key, default)
-        if not whole(value, low, high):
-            wrong.append(f"{key} must be a whole number from {low} to {high}")
-            return default
-        return int(value)
-
-    def people(key: str) -> frozenset[int]:
-        ids = values.get(key)
-        if not isinstance(ids, list) or not all(whole(item, 1, MAX_INT) for item in ids):
-            wrong.append(f"{key} must be a list of account ids")
-            return frozenset()
-        if bots & set(ids):
-            wrong.append(f"{key} lists an account of the factory")
-        return frozenset(ids)
-
-    faults = {
-        "too large": len(data) > MAX_POLICY,
-        f"unknown keys {unknown(values, _KEYS)}": unknown(values, _KEYS),
-        "only v = 1 is known": not whole(values.get("v"), 1, 1),
-        "nobody is listed as admin": not people("admins"),
-    }
-    wrong += [words for words, there in faults.items() if there]
-    tables = {key: values.get(key, {}) for key in ("per_day", "formulas")}
-    wrong += [f"{key} must be a table" for key, table in tables.items() if not isinstance(table, dict)]
-    per_day, rules = (table if isinstance(table, dict) else {} for table in tables.values())
-    wrong += [f"per_day.{key} is no tier" for key in per_day if Tier.of(key) is None]
-    signed = values.get("require_signature", [])
-    if not isinstance(signed, list) or not all(Tier.of(word) for word in signed):
-        wrong, signed = [*wrong, "require_signature must be a list of tiers"], []
-    formulas: dict[str, FormulaRule] = {}
-    for key, rule in rules.items():
-        try:
-            formulas[key] = _rule(key, rule)
-        except (Refused, ValueError, TypeError, KeyError, AttributeError) as error:
-            wrong.append(f"formulas.{str(key)[:60]}: {str(error)[:120]}")
-    policy = Policy(
-        version=number(values, "version", 1, MAX_INT, 1), digest=sha256(data), admins=people("admins"),
-        approvers=people("approvers"), formulas=formulas,
-        per_day={t: number(per_day, t.word, 0, 10_000, {1: 50, 2: 50, 3: 20}[t]) for t in Tier},
-        per_requester=number(values, "per_requester_day", 0, 10_000, 20), pending=number(values, "pending", 1, 1000, 5),
-        max_ttl_hours=number(values, "max_ttl_hours", 1, 24 * 31, 72),
-        signed=frozenset(tier for word in signed if (tier := Tier.of(word))),
-        remember_days=number(values, "remember_days", 0, 3650, 30),
-    )  # fmt: skip
-    if wrong:
-        raise Refused("bad-policy", "; ".join(dict.fromkeys(wrong)))
-    return policy
-
-
-def unknown(values: Mapping[str, Any], known: frozenset[str]) -> str:
-    """The keys that nobody knows, in words."""
-    return ", ".join(sorted(str(key)[:40] for key in set(values) - known))
+    """The policy in these bytes; ``bots`` may never be listed. Raises Refused ``bad-policy`` with what is wrong."""
+    values = table(data, MAX_POLICY, _FORM, "bad-policy")
+    admins, approvers = frozenset(values["admins"]), frozenset(values["approvers"])
+    must(admins, "bad-policy", "nobody is listed as admin")
+    must(not bots & (admins | approvers), "bad-policy", "an account of the factory is listed")
+    per_day = {"low": 50, "medium": 50, "high": 20, **values.get("per_day", {})}
+    return Policy(
+        version=values.get("version", 1), digest=sha256(data), admins=admins, approvers=approvers,
+        formulas={key: _rule(key, rule) for key, rule in values.get("formulas", {}).items()},
+        per_day={tier: per_day[tier.word] for tier in Tier}, per_requester=values.get("per_requester_day", 20),
+        pending=values.get("pending", 5), max_ttl_hours=values.get("max_ttl_hours", 72),
+        signed=frozenset(tier for tier in Tier if tier.word in values.get("require_signature", ())),
+        remember_days=values.get("remember_days", 30))  # fmt: skip
 
 
 def _rule(key: str, values: Mapping[str, Any]) -> FormulaRule:
-    tier, digest, secrets = Tier.of(values["tier"]), values["digest"], values.get("secrets", [])
     inject = {name: Inject(**how) for name, how in values.get("inject", {}).items()}
-    settings, named = values.get("settings", {}), values.get("hosts", [])
-    rule = FormulaRule(
-        digest=digest, tier=tier or Tier.HIGH, secrets=tuple(secrets), inject=inject, settings=settings,
-        hosts=tuple(h for text in named for h in host(text)),
-        per_day=values.get("per_day", 0), max_runs=values.get("max_runs", 1),
+    for one in inject.values():
+        good = one.secret in values.get("secrets", ()) and trouble(one.prefix, 100) is None
+        must(good, "bad-policy", f"formulas.{key}: inject not valid")
+    return FormulaRule(
+        digest=values["digest"], tier=Tier.of(values["tier"]) or Tier.HIGH, secrets=tuple(values.get("secrets", ())),
+        hosts=tuple(h for text in values.get("hosts", ()) for h in host(text)), inject=inject,
+        per_day=values.get("per_day", 0), max_runs=values.get("max_runs", 1), settings=values.get("settings", {}),
     )  # fmt: skip
-    good = {
-        "its name": FORMULA.fullmatch(key), "tier": tier, "digest": _DIGEST.fullmatch(digest),
-        "secrets": isinstance(secrets, list) and all(SECRET.fullmatch(name) for name in secrets),
-        "hosts": isinstance(named, list), "settings": isinstance(settings, dict),
-        "inject": all(i.secret in rule.secrets and _HEADER.fullmatch(i.header) and trouble(i.prefix, 100) is None
-                      for i in inject.values()),
-        "per_day": whole(rule.per_day, 0, 10_000), "max_runs": whole(rule.max_runs, 1, 366),
-        f"unknown keys {unknown(values, _RULE)}": not unknown(values, _RULE),
-    }  # fmt: skip
-    if bad := [name for name, fine in good.items() if not fine]:
-        raise ValueError(f"{', '.join(bad)} not valid")
-    return rule
 
 
-_KEYS = frozenset({"v", "version", "admins", "approvers", "per_day", "per_requester_day", "pending", "max_ttl_hours",
-                   "require_signature", "remember_days", "formulas", "logins"})  # fmt: skip
-_RULE = frozenset({"digest", "tier", "secrets", "hosts", "inject", "per_day", "max_runs", "settings"})
+_PER_DAY, _PEOPLE = range(10_001), [range(1, MAX_INT + 1)]
+_FORM = {
+    "v": range(1, 2), "version?": range(1, MAX_INT + 1), "admins": _PEOPLE, "approvers": _PEOPLE,
+    "per_day?": {f"{tier.word}?": _PER_DAY for tier in Tier}, "per_requester_day?": _PER_DAY,
+    "pending?": range(1, 1001), "max_ttl_hours?": range(1, 24 * 31 + 1), "require_signature?": [TIERS],
+    "remember_days?": range(3651), "logins?": object, "formulas?": (FORMULA, {
+        "digest": DIGEST, "tier": TIERS, "secrets?": [SECRET], "hosts?": [ASKED], "per_day?": _PER_DAY,
+        "max_runs?": range(1, 367), "settings?": dict,
+        "inject?": (ANY, {"secret": SECRET, "header": HEADER, "prefix?": str}),
+    })}  # fmt: skip

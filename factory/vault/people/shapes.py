@@ -73,7 +73,7 @@ class InjectShape(Shape):
 
     secret: Secret
     """one of this formula's secrets"""
-    header: Annotated[str, Field(pattern=_whole(p._HEADER.pattern))]
+    header: Annotated[str, Field(pattern=_whole(p.HEADER.pattern))]
     """the request header that is set"""
     prefix: Annotated[str, Field(max_length=100)] = ""
     """what stands before the value, like "Bearer " """
@@ -82,7 +82,7 @@ class InjectShape(Shape):
 class RuleShape(Shape):
     """[formulas."<name>@<version>"]: what the policy says of one formula."""
 
-    digest: Annotated[str, Field(pattern=_whole(p._DIGEST.pattern))]
+    digest: Annotated[str, Field(pattern=_whole(p.DIGEST.pattern))]
     """SHA-256 of the formula's file; another file is refused"""
     tier: TierWord
     """at least this tier"""

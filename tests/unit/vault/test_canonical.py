@@ -124,7 +124,7 @@ def test_refusals_of_a_file() -> None:
         assert raised.value.code == code
         assert str(raised.value) == f"{code}: {raised.value.words}"
         assert trouble(raised.value.words, 200) is None
-    with pytest.raises(Refused, match="byte 5"):
+    with pytest.raises(Refused, match="position 5"):
         load(b'a = "\xff"\n')
 
 

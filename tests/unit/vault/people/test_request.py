@@ -105,7 +105,7 @@ def test_without_a_policy_everything_is_refused() -> None:
     with pytest.raises(Unfit, match="is missing: the vault refuses everything"):
         draft(wish(), read_rules(None, FILES))
     with pytest.raises(Unfit, match="nobody is listed as admin"):
-        draft(wish(), read_rules(b"v = 1\nadmins = []\n", FILES))
+        draft(wish(), read_rules(b"v = 1\nadmins = []\napprovers = []\n", FILES))
 
 
 def test_a_formula_that_was_changed_is_not_the_one_the_policy_names() -> None:
@@ -116,7 +116,7 @@ def test_a_formula_that_was_changed_is_not_the_one_the_policy_names() -> None:
 
 def test_a_formula_that_cannot_be_read_says_why() -> None:
     broken = {**FILES, "release": FILES["release"].replace(b'class = "C"', b'class = "E"')}
-    with pytest.raises(Unfit, match=r"formulas/release.toml: not a formula of the vault: class not valid"):
+    with pytest.raises(Unfit, match=r"formulas/release.toml: vault.class must be one of A, B, C, D"):
         draft(wish(), read_rules(policy(), broken))
 
 

@@ -16,8 +16,8 @@ DOOR = "factory.vault.dispatch"
 OURS = (
     "factory", "factory.git", "factory.git.hardened", "factory.vault", "factory.vault.action", "factory.vault.approval",
     "factory.vault.authority", "factory.vault.canonical", "factory.vault.chain", "factory.vault.dispatch",
-    "factory.vault.formulas", "factory.vault.gather", "factory.vault.ledger", "factory.vault.policy",
-    "factory.vault.order", "factory.vault.verify",
+    "factory.vault.formulas", "factory.vault.gather", "factory.vault.ledger",
+    "factory.vault.policy", "factory.vault.verify",
 )  # fmt: skip
 """A module more is a module more to trust: it is added here on purpose or not at all."""
 _PROBE = """

@@ -7,12 +7,14 @@ token is in no argument, file or environment variable.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 MAX_OUTPUT = 256 * 1024 * 1024
@@ -23,8 +25,7 @@ _ENV = {
     "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/nonexistent", "LC_ALL": "C", "TZ": "UTC",
     "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_ATTR_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0",
     "GIT_ASKPASS": "/bin/false", "GIT_NO_REPLACE_OBJECTS": "1", "GIT_NO_LAZY_FETCH": "1", "GIT_OPTIONAL_LOCKS": "0",
-    "GIT_LITERAL_PATHSPECS": "1",
-}  # fmt: skip
+    "GIT_LITERAL_PATHSPECS": "1"}  # fmt: skip
 _CONFIG = ("core.hooksPath=/dev/null", "core.fsmonitor=false", "transfer.fsckObjects=true", "credential.helper=",
            "fetch.recurseSubmodules=false", "gc.auto=0", "maintenance.auto=false", "core.attributesFile=/dev/null",
            "protocol.version=2", "http.followRedirects=false", "http.lowSpeedTime=20",
@@ -59,12 +60,11 @@ class Git:
 
     def __init__(self, repo: Path, url: str, token: str = "") -> None:
         self.repo, self.url, self._token = repo, url, token
-        self._known: dict[tuple[str, ...], str] = {}
-        self._blobs: dict[str, bytes] = {}
+        self._known: dict[object, Any] = {}
         repo.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.run("init", "--quiet", "--bare", str(repo), bare=False)  # also one whose making was cut off
+        self.run("init", "--quiet", "--bare", str(repo))  # also one whose making was cut off
 
-    def run(self, *args: str, data: bytes = b"", codes: Sequence[int] = (0,), net: bool = False, bare: bool = True,
+    def run(self, *args: str, data: bytes = b"", codes: Sequence[int] = (0,), net: bool = False,
             seconds: float = 60) -> bytes:  # fmt: skip
         """Standard output of a git command that ended with one of ``codes``."""
         parts, fd = urlsplit(self.url), -1
@@ -76,13 +76,11 @@ class Git:
             config.append(f"credential.{parts.scheme}://{parts.netloc}.helper={helper}")
         local = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
         protocol = "none" if not net else "file" if not parts.scheme else "http" if local else "https"
-        argv = ["git", *(word for pair in config for word in ("-c", pair))]
-        argv += [f"--git-dir={self.repo}", *args] if bare else args
+        argv = ["git", *(word for pair in config for word in ("-c", pair)), f"--git-dir={self.repo}", *args]
         try:
             done = subprocess.run(
                 argv, input=data, capture_output=True, env={**_ENV, "GIT_ALLOW_PROTOCOL": protocol}, cwd="/",
-                timeout=seconds, pass_fds=() if fd < 0 else (fd,), start_new_session=True, check=False,
-            )  # fmt: skip
+                timeout=seconds, pass_fds=() if fd < 0 else (fd,), start_new_session=True, check=False)  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as error:
             raise GitTrouble(f"git {args[0]}: {type(error).__name__}") from None
         finally:
@@ -98,11 +96,12 @@ class Git:
 
     def pure(self, *args: str, codes: Sequence[int] = (0,)) -> str:
         """The same, of a command whose answer only object ids decide: asked once, unless it had none."""
-        answer = self._known.get(args) or self.text(*args, codes=codes)
+        return str(self._known.get(args) or self._keep(args, self.text(*args, codes=codes)))
+
+    def _keep(self, key: object, answer: Any) -> Any:
         if len(self._known) > MEMORY:
             self._known.clear()
-        self._known[args] = answer
-        return answer
+        return self._known.setdefault(key, answer) or answer
 
     def fetch(self, *branches: str) -> None:
         """Those branches as the remote has them now."""
@@ -120,32 +119,26 @@ class Git:
     def read(self, names: Iterable[str], limit: int) -> list[bytes | None]:
         """Blobs by id or ``commit:path``; None for one that is absent, no blob, or larger than ``limit``."""
         wished = list(names)
-        if all(name in self._blobs for name in wished):
-            return [self._blobs[name] for name in wished]
+        if all(name in self._known for name in wished):
+            return [self._known[name] for name in wished]
         asked = "".join(f"{name}\n" for name in wished).encode()
         rows = [row.split() for row in self.run("cat-file", "--batch-check", data=asked).splitlines()]
         good = [len(row) == 3 and row[1] == b"blob" and int(row[2]) <= limit for row in rows]
         wanted = b"".join(row[0] + b"\n" for row, fine in zip(rows, good, strict=True) if fine)
-        data, at = self.run("cat-file", "--batch", data=wanted) if wanted else b"", 0
+        data = io.BytesIO(self.run("cat-file", "--batch", data=wanted) if wanted else b"")
         found: list[bytes | None] = []
-        for row, fine in zip(rows, good, strict=True):
-            if not fine:
-                found.append(None)
-                continue
-            start = data.index(b"\n", at) + 1
-            found.append(data[start : (at := start + int(row[2]))])
-            at += 1
-        if len(self._blobs) > MEMORY:
-            self._blobs.clear()
-        self._blobs.update({n: data for n, data in zip(wished, found, strict=True) if data and _OID.match(n)})
+        for name, row, fine in zip(wished, rows, good, strict=True):
+            found.append(data.read(int(row[2]) + 1)[:-1] if fine and data.readline() else None)
+            if found[-1] and _OID.match(name):
+                self._keep(name, found[-1])
         return found
 
     def history(self, tip: str, since: str = "", *paths: str) -> list[Commit]:
         """First-parent commits of ``tip`` that are not in ``since``, oldest first, with what each changed."""
         said = self.run(
             "log", "--reverse", "--first-parent", "--diff-merges=first-parent", "--raw", "--no-abbrev", "-z",
-            "--no-renames", "--full-diff", "--format=%H %P", tip, *([f"^{since}"] if since else []), "--", *paths,
-        )  # fmt: skip
+            "--no-renames", "--full-diff", "--format=%H %P", tip, *([f"^{since}"] * bool(since)), "--",
+            *paths)  # fmt: skip
         found: list[Commit] = []
         words = iter(said.split(b"\0"))
         for word in words:
@@ -179,8 +172,7 @@ class Git:
             parts.append(
                 f"commit refs/drafts/next\nmark :{number}\ncommitter dispatcher <dispatcher@factory.invalid> now\n"
                 f"data {len(words)}\n".encode() + words + f"{base}M 100644 inline {path}\ndata {len(data)}\n".encode()
-                + data + f"\nget-mark :{number}\n".encode()
-            )  # fmt: skip
+                + data + f"\nget-mark :{number}\n".encode())  # fmt: skip
         reset = b"" if parent else b"reset refs/drafts/next\n"
         said = self.run("fast-import", "--quiet", "--force", "--date-format=now", data=reset + b"".join(parts))
         return said.decode("ascii").split()

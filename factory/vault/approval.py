@@ -4,8 +4,6 @@ Part of the trusted part. The forge's ``state`` alone says nothing: a dismissed 
 ``official`` survives a change of the target branch (vault-security.md, findings 3 to 6).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -50,39 +48,30 @@ def judge(reviews: Iterable[Review], head: str, pushed: datetime, bench: Bench) 
     the approval that came nearest."""
     given = sorted(reviews, key=lambda review: (review.at, review.id))
     last = {review.user: review for review in given if review.state in ("APPROVED", "REQUEST_CHANGES")}
-    approved: list[int] = []
-    faults: list[tuple[int, str, str]] = []
-    for user, review in sorted(last.items()):
-        if review.state == "REQUEST_CHANGES":
-            if user in bench.rejecters and not review.dismissed:
-                return Verdict((), "changes-requested", f"account {user} asks for changes")
-            continue
-        fault = _fault(review, head, pushed, bench)
-        if fault is None:
-            approved.append(user)
-        else:
-            faults.append(fault)
-    if len(approved) >= bench.need and approved:
-        return Verdict(tuple(approved))
+    against = [user for user, review in last.items() if review.state == "REQUEST_CHANGES" and not review.dismissed]
+    if blocking := bench.rejecters.intersection(against):
+        return Verdict((), "changes-requested", f"account {min(blocking)} asks for changes")
+    faults = {user: _fault(review, head, pushed, bench) for user, review in last.items() if review.state == "APPROVED"}
+    approved = tuple(sorted(user for user, fault in faults.items() if fault is None))
+    if approved and len(approved) < bench.need:
+        return Verdict(approved, "more-approvals", f"{bench.need} different people must approve")
     if approved:
-        return Verdict(tuple(approved), "more-approvals", f"{bench.need} different people must approve")
+        return Verdict(approved)
     if not faults:
         return Verdict((), "no-approval", "nobody approved it")
-    _, code, words = max(faults)
-    return Verdict((), code, words)
+    return Verdict((), *max(filter(None, faults.values()))[1:])
 
 
 def _fault(review: Review, head: str, pushed: datetime, bench: Bench) -> tuple[int, str, str] | None:
     """Why an approval does not count, with how near it came; None: it counts."""
     who = f"the approval of account {review.user}"
-    faults = (
-        (review.user not in bench.listed, "approver-not-listed", f"account {review.user} is not listed for this tier"),
-        (review.user in bench.barred, "approver-barred", f"account {review.user} posted or wrote what it approves"),
-        (review.dismissed, "approval-dismissed", f"{who} was dismissed"),
-        (review.commit != head, "head-moved",
-         f"{who} is for {review.commit[:12] or 'no commit'}, merged was {head[:12]}"),
-        (review.stale, "approval-stale", f"{who} is stale"),
-        (not review.official, "approval-unofficial", f"{who} is not official"),
-        (review.at < pushed, "approved-before-push", f"{who} is older than the last push"),
-    )  # fmt: skip
-    return next(((number, code, words) for number, (there, code, words) in enumerate(faults) if there), None)
+    needed = [
+        (review.user in bench.listed, "approver-not-listed", f"account {review.user} is not listed for this tier"),
+        (review.user not in bench.barred, "approver-barred", f"account {review.user} posted or wrote what it approves"),
+        (not review.dismissed, "approval-dismissed", f"{who} was dismissed"),
+        (review.commit == head, "head-moved", f"{who} is for {review.commit[:12] or 'no commit'}, not {head[:12]}"),
+        (not review.stale, "approval-stale", f"{who} is stale"),
+        (review.official, "approval-unofficial", f"{who} is not official"),
+        (review.at >= pushed, "approved-before-push", f"{who} is older than the last push"),
+    ]
+    return next(((near, code, words) for near, (fine, code, words) in enumerate(needed) if not fine), None)

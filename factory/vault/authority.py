@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from factory.git.hardened import Commit, Git
 from factory.vault.action import Tier
 from factory.vault.approval import Bench, judge
-from factory.vault.canonical import Refused, Unclear, json_bytes, sha256
-from factory.vault.ledger import Entry, Ledger
+from factory.vault.canonical import Refused, Unclear, json_bytes, must, sha256
+from factory.vault.ledger import Ledger
 from factory.vault.policy import MAX_POLICY, PATH, Policy, read
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ class Authority:
 
     commit: str
     policy: Policy
-    seq: int
 
 
 def in_force(ledger: Ledger, git: Git, before: str = "") -> Authority:
@@ -41,17 +40,13 @@ def in_force(ledger: Ledger, git: Git, before: str = "") -> Authority:
     for entry in reversed(ledger.trust):
         commit = str(entry.evidence["commit"])
         if not before or git.is_ancestor(commit, before):
-            return Authority(commit, _policy(git, commit, entry, ledger), entry.seq)
+            data = git.read([f"{commit}:{PATH}"], MAX_POLICY)[0]
+            if data is None:
+                raise Unclear(f"{PATH} of {commit[:12]}, which is in force, is not here (yet)")
+            same = sha256(data) == entry.evidence["policy_digest"]
+            must(same, "no-policy", f"{PATH} at {commit[:12]} is not what the ledger says of it")
+            return Authority(commit, read(data, bots(ledger)))
     raise Refused("no-policy", "no version of the policy is in force: the ledger has no GENESIS for this branch")
-
-
-def _policy(git: Git, commit: str, entry: Entry, ledger: Ledger) -> Policy:
-    data = git.read([f"{commit}:{PATH}"], MAX_POLICY)[0]
-    if data is None:
-        raise Unclear(f"{PATH} of {commit[:12]}, which is in force, is not here (yet)")
-    if sha256(data) != entry.evidence["policy_digest"]:
-        raise Refused("no-policy", f"{PATH} at {commit[:12]} is not what the ledger says of it")
-    return read(data, bots(ledger))
 
 
 def bots(ledger: Ledger) -> frozenset[int]:
@@ -77,38 +72,35 @@ def oath(ledger: Ledger, controlled: str) -> bytes:
                        "ledger_root": ledger.root, "controlled": controlled})  # fmt: skip
 
 
-def trust(
-    commit: Commit, pulls: Sequence[PullFact], ledger: Ledger, git: Git, repo: int, keys: Keys
-) -> dict[str, Any]:
+def trust(commit: Commit, pulls: Sequence[PullFact], ledger: Ledger, git: Git, repo: int,
+          keys: Keys) -> dict[str, Any]:  # fmt: skip
     """Evidence of a TRUST for this commit. Raises Refused with why the version before it stays in force."""
     now = in_force(ledger, git)
-    if len(commit.parents) != 2 or git.merged_tree(*commit.parents) != git.pure("rev-parse", f"{commit.oid}^{{tree}}"):
-        raise Refused("unexplained", "it is no merge of a pull request, or holds more than merging gives")
-    if controlled(git, commit.parents[0]) != controlled(git, now.commit):
-        raise Refused("tainted-base", "what it was merged into differs from the version in force already")
-    mine = [
-        p for p in pulls if p.base == "main" and p.head_sha == commit.parents[1] and p.head_repo == repo and not p.flow
-    ]
-    if len(mine) != 1:
-        raise Refused("no-pull-request", "no single pull request of this repo has that head")
+    tree = git.pure("rev-parse", f"{commit.oid}^{{tree}}")
+    merged = len(commit.parents) == 2 and git.merged_tree(*commit.parents) == tree
+    must(merged, "unexplained", "it is no merge of a pull request, or holds more than merging gives")
+    same = controlled(git, commit.parents[0]) == controlled(git, now.commit)
+    must(same, "tainted-base", "what it was merged into differs from the version in force already")
+    mine = [p for p in pulls
+            if (p.base, p.head_sha, p.head_repo, p.flow) == ("main", commit.parents[1], repo, 0)]  # fmt: skip
+    must(len(mine) == 1, "no-pull-request", "no single pull request of this repo has that head")
     pull = mine[0]
     high = any(change.path.startswith(FOR_ADMINS) for change in commit.changes)
-    listed = now.policy.admins if high else now.policy.admins | now.policy.approvers
+    everybody = now.policy.bench(Tier.MEDIUM)
     # Who pushed it may approve it: a person's own change is proposed by the factory (DESIGN section 6).
-    bench = Bench(listed, frozenset({pull.poster}) | bots(ledger), now.policy.admins | now.policy.approvers)
+    barred = bots(ledger) | {pull.poster}
+    bench = Bench(now.policy.admins if high else everybody, barred, everybody)
     times = [moment for moment in (pull.pushed, pull.moved, ledger.restored) if moment is not None]
     verdict = judge(pull.reviews, pull.head_sha, max(times), bench)
-    if verdict.code:
-        raise Refused(verdict.code, verdict.words)
+    must(not verdict.code, verdict.code, verdict.words)
     data = git.read([f"{commit.oid}:{PATH}"], MAX_POLICY)[0]
-    if data is None:
-        raise Refused("no-policy", f"it removes {PATH}")
-    policy = read(data, bots(ledger))
-    if policy.digest != now.policy.digest and policy.version <= now.policy.version:
-        raise Refused("policy-rollback", f"policy version {policy.version} does not follow {now.policy.version}")
+    must(data is not None, "no-policy", f"it removes {PATH}")
+    policy = read(data or b"", bots(ledger))
+    newer = policy.digest == now.policy.digest or policy.version > now.policy.version
+    must(newer, "policy-rollback", f"policy version {policy.version} does not follow {now.policy.version}")
     there = controlled(git, commit.oid)
-    needed = now.policy.admins if high and Tier.HIGH in now.policy.signed else frozenset()
-    if needed and not keys.signers(oath(ledger, there), (pull.number,)) & needed:
-        raise Refused("signature-missing", f"it needs an admin's signature: `factory vault sign {pull.number}`")
+    signed = not (high and Tier.HIGH in now.policy.signed) or now.policy.admins & keys.signers(
+        oath(ledger, there), (pull.number,))  # fmt: skip
+    must(signed, "signature-missing", f"it needs an admin's signature: `factory vault sign {pull.number}`")
     return {"commit": commit.oid, "policy_digest": policy.digest, "policy_version": policy.version,
             "controlled": there, "pull": pull.number, "approvers": verdict.people}  # fmt: skip

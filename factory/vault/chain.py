@@ -10,13 +10,13 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from factory.git.hardened import Git, GitTrouble
-from factory.vault.canonical import Refused, Unclear, json_bytes, sha256
+from factory.vault.canonical import Refused, Unclear, json_bytes, must, sha256
 from factory.vault.ledger import Entry, Ledger, read
 
 BRANCH = "ledger"
@@ -42,12 +42,12 @@ class Chain:
             raise Unclear(f"reading the ledger: {error}") from None
         if tip != self.ledger.tip:
             for old in {self.ledger.tip, str(known.get("tip", ""))} - {""}:
-                if not self.git.is_ancestor(old, tip):
-                    raise Refused("ledger-gone", f"what was seen at {old[:12]} is not on the ledger any more")
+                words = f"what was seen at {old[:12]} is not on the ledger any more"
+                must(self.git.is_ancestor(old, tip), "ledger-gone", words)
             self._take(tip)
         root = known.get("root", self.ledger.root)
-        if root != self.ledger.root or self.ledger.count < int(known.get("count", 0)):
-            raise Refused("ledger-gone", f"the ledger begins with {self.ledger.root[:12]}, not with {str(root)[:12]}")
+        same = root == self.ledger.root and self.ledger.count >= int(known.get("count", 0))
+        must(same, "ledger-gone", f"the ledger begins with {self.ledger.root[:12]}, not with {str(root)[:12]}")
         self._remember({} if accept else self._known())
         return self.ledger
 
@@ -55,8 +55,8 @@ class Chain:
         commits = self.git.history(tip, self.ledger.tip)
         for commit in commits:
             straight = len(commit.parents) == (1 if self.ledger.tip or commit is not commits[0] else 0)
-            if not straight or [(c.status, c.mode) for c in commit.changes] != [("A", "100644")]:
-                raise Refused("bad-entry", f"commit {commit.oid[:12]} of the ledger does not add one file")
+            straight &= [(c.status, c.mode) for c in commit.changes] == [("A", "100644")]
+            must(straight, "bad-entry", f"commit {commit.oid[:12]} of the ledger does not add one file")
         blobs = self.git.read((c.changes[0].blob for c in commits), 64 * 1024)
         for commit, data in zip(commits, blobs, strict=True):
             self.ledger.apply(read(commit.changes[0].path.decode("ascii", "replace"), data or b""), commit.oid)
@@ -82,16 +82,17 @@ class Chain:
             os.fsync(file.fileno())
         draft.replace(self._mark)
 
-    def append(self, entries: Sequence[Entry], also: Also = lambda *_: "") -> tuple[Entry, ...]:
+    def append(self, entries: Iterable[Entry], also: Also = lambda *_: "") -> tuple[Entry, ...]:
         """Those of the entries that are on the ledger now because of this call, all in one push. Left out is what may
         not follow on the tip it would stand on, by the ledger's own rules or for the reason that ``also`` gives. Raises
         as ``sync``; Unclear also when the server never says yes."""
-        self._remember(self._known())  # a mark that cannot be written must not fall behind by more than one push
+        wanted = list(entries)
         tries: list[tuple[str, list[Entry]]] = []
         for turn in range(TRIES):
-            drafts = self._drafts(entries, also)
+            drafts = self._drafts(wanted, also)
             if not drafts:
                 return ()
+            self._remember(self._known())  # a mark that cannot be written must not fall behind by more than one push
             commits, yes = [], False
             try:
                 files = [(entry.path, entry.write()) for entry in drafts]
@@ -111,7 +112,7 @@ class Chain:
                 if self.git.is_ancestor(commit, self.ledger.tip):
                     return tuple(landed)
             time.sleep(random.uniform(0, 0.05 * 2 ** min(turn, 5)))  # noqa: S311 - full jitter between writers
-        raise Unclear(f"writing {entries[0].kind} {entries[0].id}: the ledger did not take it in {TRIES} tries")
+        raise Unclear(f"writing {wanted[0].kind} {wanted[0].id}: the ledger did not take it in {TRIES} tries")
 
     def _drafts(self, entries: Sequence[Entry], also: Also) -> list[Entry]:
         """What may be written on this tip, one after the other, by folding it on a copy."""

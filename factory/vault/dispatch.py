@@ -8,6 +8,7 @@ lock or a clock. Crash anywhere: what was not written did not happen, what was w
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, timedelta
@@ -17,13 +18,12 @@ from typing import TYPE_CHECKING, Any
 from factory.git.hardened import GitTrouble
 from factory.vault.action import ID, Action
 from factory.vault.authority import in_force
-from factory.vault.canonical import Refused, Unclear, sha256
-from factory.vault.chain import BRANCH, Also, Chain
+from factory.vault.canonical import Refused, Unclear, must, sha256
+from factory.vault.chain import BRANCH, Chain
 from factory.vault.formulas import VaultFormula
 from factory.vault.gather import Gather, Handed
 from factory.vault.ledger import ALL, Entry, Ledger, State, tier_of
-from factory.vault.order import Order
-from factory.vault.verify import AUTO, MAIN
+from factory.vault.verify import AUTO, MAIN, Order
 
 if TYPE_CHECKING:
     from factory.vault.ports import Outcome
@@ -55,7 +55,10 @@ class Dispatcher:
     def __init__(self, handed: Handed, me: str, mark: Path, patience: Patience | None = None) -> None:
         self._h, self.me, self._wait = handed, me, patience or Patience()
         self.chain = Chain(handed.git, mark, handed.keys.sign)
-        self._look = Gather(handed, lambda: self.chain.ledger)
+        self.ledger = self.chain.ledger
+        self._look = Gather(handed, self.ledger)
+        self.alarms = self._look.alarms
+        """What a person should know, by subject; anew each turn."""
         self._main = ""
         """Tip of ``main`` up to which changes of the controlled set were judged."""
         self._results: list[tuple[Order, Outcome]] = []
@@ -66,15 +69,6 @@ class Dispatcher:
         self._watched: dict[tuple[str, int], float] = {}
         self._probes: dict[str, int] = {}
 
-    @property
-    def ledger(self) -> Ledger:
-        return self.chain.ledger
-
-    @property
-    def alarms(self) -> dict[str, str]:
-        """What a person should know, by subject; anew each turn."""
-        return self._look.alarms
-
     def turn(self) -> None:
         """Raises Refused when the ledger itself is not as this host knows it: then nothing starts at all."""
         self.alarms.clear()
@@ -82,12 +76,12 @@ class Dispatcher:
             self._read()
             self._results += self._h.runner.finished()
             ended = [e for order, outcome in self._results for e in self._told(order.id, self._ended(order, outcome))]
-            written = {entry.run for entry in self._write(ended)}
+            written = {entry.run for entry in self.chain.append(ended)}
             self._results = [(o, outcome) for o, outcome in self._results if not o.probe and o.run not in written]
-            while any(entry.kind == "TRUST" for entry in self._write(self._facts())):
+            while any(entry.kind == "TRUST" for entry in self.chain.append(self._facts())):
                 continue  # what follows is judged by the version that has just come into force
-            self._write(self._claims())
-            for entry in self._write(self._starts(), self._budget):
+            self.chain.append(self._claims())
+            for entry in self.chain.append(self._starts(), self._budget):
                 if entry.kind == "STARTED":
                     self._h.runner.start(self._orders[entry.run])
                     self._running[entry.id] = entry.run
@@ -104,10 +98,6 @@ class Dispatcher:
         if any(tips.get(name) != self._look.tips.get(name) for name in (main, auto)):
             self._h.git.fetch(*(name.removeprefix("refs/heads/") for name in (main, auto) if name in tips))
         self._look.tips, self._look.known = tips, self.ledger.count
-
-    def _write(self, entries: Iterable[Entry], also: Also = lambda *_: "") -> tuple[Entry, ...]:
-        wanted = list(entries)
-        return self.chain.append(wanted, also) if wanted else ()
 
     def _entry(self, kind: str, id: str, evidence: Mapping[str, Any], run: str = "", digest: str = "") -> Entry:
         state, now = self.ledger.state(id), self._h.clock().astimezone(UTC).replace(microsecond=0)
@@ -168,8 +158,7 @@ class Dispatcher:
         settings = self._h.sentinel.settings()
         yield self._entry("SEEN", name, {
             "settings": settings.digest, "generation": settings.generation, "head": self._look.tips[OPEN + name],
-            "since": settings.since.replace(microsecond=0),
-        })  # fmt: skip
+            "since": settings.since.replace(microsecond=0)})  # fmt: skip
 
     def _judged(self, id: str) -> Iterable[Entry]:
         """That what was merged may run."""
@@ -183,9 +172,8 @@ class Dispatcher:
             v, number = state.verified, int(turn or 1)
             following = f"{base}+{number + 1}"
             more = state.kind in ("DONE", "FAILED") and number < int(v.get("runs", 1))
-            if not more or self.ledger.state(following).kind != "NEW":
-                continue
-            if self._h.clock() >= v["not_before"] + timedelta(hours=number * v["every_hours"]):
+            more = more and self.ledger.state(following).kind == "NEW"
+            if more and self._h.clock() >= v["not_before"] + timedelta(hours=number * v["every_hours"]):
                 yield following
 
     def _ended(self, order: Order, outcome: Outcome) -> Iterable[Entry]:
@@ -267,24 +255,23 @@ class Dispatcher:
     # ---- what may start --------------------------------------------------------------------------------------------
 
     def _claims(self) -> Iterable[Entry]:
-        free = dict.fromkeys(("low", "medium", "high"), AT_ONCE)
-        for state in self.ledger.states.values():
-            free[tier_of(state).word] -= state.id in self._running or (state.kind == "CLAIMED" and state.by == self.me)
+        busy = Counter(tier_of(s) for s in self.ledger.states.values()
+                       if s.id in self._running or (s.kind == "CLAIMED" and s.by == self.me))  # fmt: skip
         taken: set[object] = set()
         wanted = [state for state in self.ledger.states.values() if state.kind == "VERIFIED" or (
             state.kind == "CLAIMED" and state.by != self.me and state.claims < TRIES
             and self._lost(state, self._wait.claim))]  # fmt: skip
         now = self._look.now() if wanted else self._h.clock()
         for state in [] if self.ledger.frozen else wanted:
-            v, tier = state.verified, tier_of(state).word
+            v, tier = state.verified, tier_of(state)
             other = self.ledger.lane_taken(state)
             why = f"{other} is under way on {v['target']}" if other else self._budget(
                 self.ledger, self._entry("STARTED", state.id, {}))  # fmt: skip
             if why:
                 self.alarms.setdefault(state.id, f"waits: {why}")
-            elif v["target"] not in taken and free[tier] > 0 and now >= v["not_before"]:
+            elif v["target"] not in taken and busy[tier] < AT_ONCE and now >= v["not_before"]:
                 taken.add(v["target"])
-                free[tier] -= 1
+                busy[tier] += 1
                 yield self._entry("CLAIMED", state.id, {})
 
     def _budget(self, ledger: Ledger, entry: Entry) -> str:
@@ -308,8 +295,8 @@ class Dispatcher:
     def _start(self, state: State) -> Iterable[Entry]:
         """Everything is looked at once more. Raises Refused, Unclear."""
         verified, evidence, _ = self._look.verify(state.id)
-        if any(evidence[key] != state.verified[key] for key in ("merge", "blob_sha256", "formula_digest")):
-            raise Refused("changed", "it is not what was verified")
+        same = all(evidence[key] == state.verified[key] for key in ("merge", "blob_sha256", "formula_digest"))
+        must(same, "changed", "it is not what was verified")
         self._orders[state.run] = self._order(state, verified.action, verified.formula)
         yield self._entry("STARTED", state.id, {"trust": evidence["trust"]}, run=state.run)
 

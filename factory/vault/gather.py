@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from factory.git.hardened import Commit, Git
 from factory.vault.action import FOLDER, ID, Action, read
 from factory.vault.authority import Authority, bots, changes, in_force, trust
-from factory.vault.canonical import MAX_BYTES, Refused, Unclear, json_bytes, sha256, stamp
+from factory.vault.canonical import MAX_BYTES, Refused, Unclear, json_bytes, must, named, sha256, stamp
 from factory.vault.formulas import MAX_FORMULA, VaultFormula
 from factory.vault.formulas import read as read_formula
 from factory.vault.ledger import Ledger
@@ -46,18 +46,14 @@ class Gather:
     """``tips``: refs of the ops repo as last seen, after the first ``known`` entries of the ledger; their objects are
     here. ``alarms``: what a person should know."""
 
-    def __init__(self, handed: Handed, ledger: Callable[[], Ledger]) -> None:
-        self._h, self._ledger = handed, ledger
+    def __init__(self, handed: Handed, ledger: Ledger) -> None:
+        self._h, self.ledger = handed, ledger
         self.tips: Mapping[str, str] = {}
         self.known = 0
         self.alarms: dict[str, str] = {}
         self.merges: dict[str, tuple[str, Commit]] = {}
         """Added action files by id: branch and the commit that added them first."""
         self._scanned = {MAIN: "", AUTO: ""}
-
-    @property
-    def ledger(self) -> Ledger:
-        return self._ledger()
 
     def scan(self) -> list[str]:
         """Ids of action files that were added and of which the ledger says nothing yet; edits of old ones are told."""
@@ -87,8 +83,8 @@ class Gather:
             try:
                 pulls = self._pulls(commit.parents[1]) if len(commit.parents) == 2 else ()
                 found = trust(commit, pulls, self.ledger, self._h.git, self.pinned("repo"), self._h.keys)
-                if gone := set(found["approvers"]) - self._h.forge.humans(frozenset(found["approvers"])):
-                    raise Refused("approver-gone", f"account {min(gone)} is not active or has lost its rights")
+                gone = frozenset(found["approvers"]) - self._h.forge.humans(frozenset(found["approvers"]))
+                must(not gone, "approver-gone", f"{named(gone)} is not active or has lost its rights")
                 return [found]
             except Refused as refused:
                 self.alarms[commit.oid[:12]] = f"its change of the controlled set does not count: {refused.words}"
@@ -163,18 +159,16 @@ class Gather:
             settings=settings, seen=self.ledger.state(name).seen,
             humans=self._h.forge.humans(frozenset(r.user for p in pulls for r in p.reviews if r.state == "APPROVED")),
             signers=signers, repeated=action is not None and self._repeated(name, action.content, policy.remember_days),
-            restored=self.ledger.restored, now=self.now(),
-        ))  # fmt: skip
+            restored=self.ledger.restored, now=self.now()))  # fmt: skip
         a, f = verified.action, verified.formula
         evidence = {
             "merge": commit.oid, "head": head, "base": f"refs/heads/{base}", "pull": verified.pull.number,
             "blob_sha256": sha256(data or b""), "formula": f.key, "formula_digest": f.digest, "class": f.effect_class,
             "minutes": f.minutes, "policy_version": policy.version, "policy_digest": policy.digest,
-            "trust": authority.commit, "settings": settings.digest,
-            "tier": verified.ruling.tier.word, "reasons": verified.ruling.reasons, "approvers": verified.approvers,
-            "target": a.target, "requester": a.requester, "content": a.content, "unblocks": a.unblocks, "runs": a.runs,
-            "every_hours": a.every_hours, "not_before": a.not_before, "expires": a.expires,
-        }  # fmt: skip
+            "trust": authority.commit, "settings": settings.digest, "tier": verified.ruling.tier.word,
+            "reasons": verified.ruling.reasons, "approvers": verified.approvers, "target": a.target,
+            "requester": a.requester, "content": a.content, "unblocks": a.unblocks, "runs": a.runs,
+            "every_hours": a.every_hours, "not_before": a.not_before, "expires": a.expires}  # fmt: skip
         return verified, evidence, sha256(json_bytes(what))
 
     def now(self) -> datetime:
@@ -194,8 +188,7 @@ class Gather:
         name = key.partition("@")[0]
         own = self._h.git.read([f"{authority.commit}:formulas/{name}.toml"], MAX_FORMULA)[0]
         formula = read_formula(own if own is not None else self._h.packaged(name) or b"")
-        if formula.key != key:
-            raise Refused("unknown-formula", f"{key} is not here; {formula.key} is")
+        must(formula.key == key, "unknown-formula", f"{key} is not here; {formula.key} is")
         return formula
 
     def _repeated(self, name: str, content: str, days: int) -> bool:

@@ -5,8 +5,6 @@ added. Folding the same entries gives the same states anywhere; an entry that ma
 reads it, so a forged one changes nothing but the alarm (vault-security.md, 3.2 to 3.4).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from factory.vault.action import ID, Tier
-from factory.vault.canonical import Refused, load, moment, toml, whole
+from factory.vault.canonical import Refused, load, moment, must, toml, wrong
 
 ALL = "_"
 """In place of an id: the entry is about the whole vault."""
@@ -28,9 +26,9 @@ WHOLE = ("GENESIS", "TRUST", "FREEZE", "UNFREEZE", "RESTORED")
 FINAL = frozenset({"REFUSED", "DONE", "FAILED", "ABANDONED", "REVOKED"})
 COLD = frozenset({"VERIFIED", "CLAIMED", "STARTED"})
 """Kinds that no entry may have while the vault is frozen: nothing begins."""
-_NAME = re.compile(r"e/([a-z0-9+_-]{1,80})/([0-9]{8})-([A-Z]{4,9})\.toml")
-_ID = re.compile(rf"{ID.pattern}(?:\+(?:[2-9]|[1-9][0-9]{{1,2}}))?")
-_RUN = re.compile(r"[0-9a-f]{32}")
+_FORM = {"v": range(1, 2), "id": re.compile(rf"{ALL}|{ID.pattern}(?:\+(?:[2-9]|[1-9][0-9]{{1,2}}))?"),
+         "seq": range(10**8), "kind": str, "epoch": range(10**6 + 1), "run": re.compile(r"[0-9a-f]{32}"), "digest": str,
+         "at": datetime, "by": str, "prev": str, "evidence": dict}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,21 +59,15 @@ class Entry:
 
 def read(path: str, data: bytes) -> Entry:
     """The entry in a file of the ledger. Raises Refused ``bad-entry``: also for a kind of a newer version."""
-    name = _NAME.fullmatch(path)
     try:
-        v = load(data, limit=64 * 1024)
-        entry = Entry(v["kind"], v["id"], v["run"], v["by"], v["at"], v["epoch"], v["digest"], v["evidence"], v["seq"],
-                      v["prev"])  # fmt: skip
+        values = load(data, limit=64 * 1024)
+        bad = wrong(values, _FORM)
+        entry = Entry(**{key: value for key, value in values.items() if key != "v"})
         known = entry.kind in WHOLE if entry.id == ALL else entry.kind in AFTER or entry.kind == "LATE"
-        good = (
-            name is not None and v["v"] == 1 and known and moment(entry.at) is not None and _RUN.fullmatch(entry.run)
-            and whole(entry.seq, 0, 10**8) and whole(entry.epoch, 0, 10**6) and entry.path == path
-            and (entry.id == ALL or _ID.fullmatch(entry.id)) and entry.write() == data
-        )  # fmt: skip
-    except (Refused, KeyError, TypeError, ValueError) as error:
+        must(not bad and known and entry.path == path and moment(entry.at) and entry.write() == data, "bad-entry",
+             "; ".join(bad) or "it is not an entry of this version")  # fmt: skip
+    except (Refused, TypeError, ValueError) as error:
         raise Refused("bad-entry", f"{path[:120]}: {str(error)[:200]}") from None
-    if not good:
-        raise Refused("bad-entry", f"{path[:120]} is not an entry of this version")
     return entry
 
 
@@ -173,8 +165,7 @@ class Ledger:
                 claims=0 if entry.kind == "VERIFIED" else old.claims + (entry.kind == "CLAIMED"),
                 started=old.started or (entry.at if entry.kind == "STARTED" else None),
                 verified=old.verified or (entry.evidence if entry.kind == "VERIFIED" else {}),
-                seen=old.seen or (entry.evidence if entry.kind == "SEEN" else {}),
-            )  # fmt: skip
+                seen=old.seen or (entry.evidence if entry.kind == "SEEN" else {}))  # fmt: skip
 
     def over_budget(self, evidence: Mapping[str, Any], limits: Mapping[str, int], now: datetime) -> str:
         """Which daily limit one more start would break, in words; ``limits``: by evidence key, as the policy says."""

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from factory.vault.approval import Review
 from factory.vault.canonical import Unclear
-from factory.vault.order import Order
+from factory.vault.verify import Order
 
 __all__ = ["Forge", "Keys", "Order", "Outcome", "PullFact", "Repo", "Runner", "Sentinel", "Settings", "Unclear"]
 

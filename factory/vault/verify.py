@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from factory.git.hardened import Commit
 from factory.vault.action import FOLDER, ID, Action, Tier, read
 from factory.vault.approval import Bench, judge
-from factory.vault.canonical import MAX_BYTES, Refused, json_bytes, sha256, stamp
+from factory.vault.canonical import MAX_BYTES, Refused, json_bytes, must, named, sha256, stamp
 from factory.vault.formulas import VaultFormula
-from factory.vault.policy import Policy, Ruling, check, ruling
+from factory.vault.policy import FormulaRule, Policy, Ruling, check, ruling
 
 if TYPE_CHECKING:
     from factory.vault.ports import PullFact, Settings
@@ -72,6 +72,28 @@ class Verified:
     approvers: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Order:
+    """A start: what the runner is told, after STARTED is on the ledger."""
+
+    id: str
+    """The ledger's name of it: the action's id, with ``+2`` and so on for a repeated one."""
+    epoch: int
+    run: str
+    idem_key: str
+    tier: Tier
+    action: Action
+    formula: VaultFormula
+    rule: FormulaRule
+    policy: Policy
+    trust: str
+    """Commit of the ops repo whose controlled set counts: secrets are read there."""
+    probe: bool = False
+    """Only ask whether it was done already; have no effect."""
+    deadline: float = float("inf")
+    """On this host's monotonic clock: whoever has not begun the first effect by then may not begin it any more."""
+
+
 def decide(case: Case) -> Verified:
     """Raises Refused with the first thing that is not as it must be."""
     action = content(case)
@@ -82,83 +104,69 @@ def decide(case: Case) -> Verified:
     findings = check(action, formula, case.policy)
     if findings:
         raise Refused(findings[0].code, f"{findings[0].key}: {findings[0].message}")
-    if formula.unique and case.repeated:
-        raise Refused("duplicate", "the same content ran already, and this formula does it once")
+    once = not formula.unique or not case.repeated
+    must(once, "duplicate", "the same content ran already, and this formula does it once")
     decision = ruling(action, formula, case.policy, case.base_policy, repeated=case.repeated)
-    if case.base == AUTO and decision.tier is not Tier.LOW:
-        raise Refused("wrong-branch", f"it is {decision.tier.word}: {decision.reasons[0]}; {AUTO} is for low only")
-    approvers: tuple[int, ...] = ()
-    if decision.tier is not Tier.LOW:
-        approvers = _approved(case, pull, decision.tier, formula.admins)
-    if case.now >= action.expires:
-        raise Refused("expired", f"it expired at {stamp(action.expires)}")
-    if case.settings.wrong:
-        raise Refused("settings-wrong", f"the forge is not set as it must be: {case.settings.wrong}")
+    low, why = decision.tier is Tier.LOW, f"it is {decision.tier.word}: {'; '.join(decision.reasons[:1])}"
+    must(case.base != AUTO or low, "wrong-branch", f"{why}; {AUTO} is for low only")
+    approvers = () if low else _approved(case, pull, decision.tier, formula.admins)
+    must(case.now < action.expires, "expired", f"it expired at {stamp(action.expires)}")
+    must(not case.settings.wrong, "settings-wrong", f"the forge is not set as it must be: {case.settings.wrong}")
     now: dict[str, Any] = {"generation": case.settings.generation, "settings": case.settings.digest,
                            "since": case.settings.since}  # fmt: skip
     seen = case.seen or now
     same = all(seen.get(key) == now[key] for key in ("generation", "settings"))
-    if not same or seen.get("since", case.now) > pull.opened:
-        what = case.settings.changed or "branch rules, people or settings"
-        raise Refused("settings-changed", f"the ops repo is not set as it was when this was opened: {what[:300]}")
+    what = (case.settings.changed or "branch rules, people or settings")[:300]
+    must(same and seen.get("since", case.now) <= pull.opened, "settings-changed",
+         f"the ops repo is not set as it was when this was opened: {what}")  # fmt: skip
     return Verified(action, formula, decision, pull, approvers)
 
 
 def content(case: Case) -> Action:
     """The action that exactly this merge added, and nothing else (R2). Raises Refused."""
-    if len(case.merge.parents) != 2:
-        raise Refused("not-a-merge", "the commit that added it is not the merge of a pull request")
-    if not case.reachable:
-        raise Refused("not-on-branch", f"its merge is not on {case.base} any more")
-    if len(case.merge.changes) != 1:
-        raise Refused("extra-paths", f"the merge changes {len(case.merge.changes)} files, not one")
+    must(len(case.merge.parents) == 2, "not-a-merge", "the commit that added it is not the merge of a pull request")
+    must(case.reachable, "not-on-branch", f"its merge is not on {case.base} any more")
+    must(len(case.merge.changes) == 1, "extra-paths", f"the merge changes {len(case.merge.changes)} files, not one")
     change = case.merge.changes[0]
-    if change.status != "A" or change.mode != "100644":
-        raise Refused("not-an-addition", f"the merge does not add a plain file ({change.status}, mode {change.mode})")
+    must((change.status, change.mode) == ("A", "100644"), "not-an-addition",
+         f"the merge does not add a plain file ({change.status}, mode {change.mode})")  # fmt: skip
     name = change.path.removeprefix(FOLDER.encode()).removesuffix(b".toml").decode("ascii", "replace")
-    if not ID.fullmatch(name) or change.path != f"{FOLDER}{name}.toml".encode() or name != case.id:
-        raise Refused("bad-name", "the file's name is not that of an action")
-    if not case.tree or case.tree != case.expected_tree:
-        raise Refused("wrong-merge", "the merge holds something else than merging that head gives")
-    if case.data is None:
-        raise Refused("too-large", f"the file has more than {MAX_BYTES} bytes")
-    if case.data != case.at_head:
-        raise Refused("head-moved", "the file in the merge is not the one at the head that was reviewed")
-    return read(case.data, f"{name}.toml")
+    good = ID.fullmatch(name) and change.path == f"{FOLDER}{name}.toml".encode() and name == case.id
+    must(good, "bad-name", "the file's name is not that of an action")
+    same = case.tree and case.tree == case.expected_tree
+    must(same, "wrong-merge", "the merge holds something else than merging that head gives")
+    must(case.data is not None, "too-large", f"the file has more than {MAX_BYTES} bytes")
+    must(case.data == case.at_head, "head-moved", "the file in the merge is not the one at the head that was reviewed")
+    return read(case.data or b"", f"{name}.toml")
 
 
 def _pull(case: Case) -> PullFact:
     """The one pull request whose recorded head was merged; a number in a text is never followed."""
     there = [pull for pull in case.pulls if pull.head_sha == case.merge.parents[1] and pull.base == case.base]
     own = [pull for pull in there if pull.head_repo == case.repo and pull.flow == 0]
-    if there and not own:
-        raise Refused("foreign-head", "it comes from a fork, or was pushed for review without a branch")
+    must(own or not there, "foreign-head", "it comes from a fork, or was pushed for review without a branch")
     mine = [pull for pull in own if pull.poster == case.vault_bot]  # whoever proposes the same head is in nobody's way
-    if own and not mine:
-        raise Refused("foreign-poster", f"account {own[0].poster} posted it, not the vault's")
-    if len(mine) != 1:
-        raise Refused("no-pull-request", f"{len(mine)} pull requests into {case.base} have the merged head, not one")
+    must(mine or not own, "foreign-poster", f"{named({pull.poster for pull in own})} posted it, not the vault's")
+    why = f"{len(mine)} pull requests into {case.base} have the merged head, not one"
+    must(len(mine) == 1, "no-pull-request", why)
     return mine[0]
 
 
 def _approved(case: Case, pull: PullFact, tier: Tier, need: int) -> tuple[int, ...]:
-    everybody = case.policy.admins | case.policy.approvers
-    bench = Bench(case.policy.bench(tier), pull.contributors | case.bots | {pull.poster}, everybody, need)
+    barred, everybody = pull.contributors | case.bots | {pull.poster}, case.policy.bench(Tier.MEDIUM)
+    bench = Bench(case.policy.bench(tier), barred, everybody, need)
     times = [moment for moment in (pull.pushed, pull.moved, case.restored) if moment is not None]
     verdict = judge(pull.reviews, case.merge.parents[1], max(times), bench)
-    if verdict.code:
-        raise Refused(verdict.code, verdict.words)
+    must(not verdict.code, verdict.code, verdict.words)
     gone = set(verdict.people) - case.humans
-    if gone:
-        raise Refused("approver-gone", f"account {min(gone)} no longer exists, is not active or has lost its rights")
-    if tier in case.policy.signed and len(case.signers & case.policy.admins) < need:
-        raise Refused("signature-missing", f"a {tier.word} action needs an admin's signature: `factory vault sign`")
+    must(not gone, "approver-gone", f"{named(gone)} no longer exists, is not active or has lost its rights")
+    signed = tier not in case.policy.signed or len(case.signers & case.policy.admins) >= need
+    must(signed, "signature-missing", f"a {tier.word} action needs an admin's signature: `factory vault sign`")
     return verdict.people
 
 
-def identity(
-    forge: str, repo: int, base: str, action: Action, data: bytes, formula: VaultFormula, policy: Policy, turn: int
-) -> dict[str, Any]:
+def identity(forge: str, repo: int, base: str, action: Action, data: bytes, formula: VaultFormula, policy: Policy,
+             turn: int) -> dict[str, Any]:  # fmt: skip
     """What exactly is approved: content in its context (attack 15). ``turn`` counts the runs of a repeated action."""
     return {"v": 1, "forge": forge, "repo": repo, "base": f"refs/heads/{base}", "path": action.path, "turn": turn,
             "blob_sha256": sha256(data), "formula": formula.key, "formula_digest": formula.digest,

@@ -43,12 +43,12 @@ class QuickGit(Git):
 
     def __init__(self, store: Store) -> None:
         self.repo, self.url, self._token = Path(store.repo.path), "quick", ""
-        self._known, self._blobs = {}, {}
+        self._known = {}
         self.store, self.own = store, dict[str, str]()
 
     # ---- what the git binary would be asked -------------------------------------------------------------------------
 
-    def run(self, *args: str, data: bytes = b"", codes: Sequence[int] = (0,), net: bool = False, bare: bool = True,
+    def run(self, *args: str, data: bytes = b"", codes: Sequence[int] = (0,), net: bool = False,
             seconds: float = 60) -> bytes:  # fmt: skip
         if args[:2] == ("rev-parse", "--verify"):
             found = self.own.get(args[2].removeprefix("refs/heads/"), "")

@@ -32,9 +32,9 @@ class Both(Git):
         assert mine == others
         self.compared += 1
 
-    def run(self, *args: str, data: bytes = b"", codes: Sequence[int] = (0,), net: bool = False, bare: bool = True,
+    def run(self, *args: str, data: bytes = b"", codes: Sequence[int] = (0,), net: bool = False,
             seconds: float = 60) -> bytes:  # fmt: skip
-        answer = super().run(*args, data=data, codes=codes, net=net, bare=bare, seconds=seconds)
+        answer = super().run(*args, data=data, codes=codes, net=net, seconds=seconds)
         if args[0] in ("rev-parse", "rev-list", "merge-base", "merge-tree", "ls-tree") and "--quiet" not in args:
             quick = self.twin().run(*args, codes=codes)
             # What the mirror does not have yet, the shared store may know already.

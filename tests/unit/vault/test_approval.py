@@ -141,7 +141,7 @@ def test_words_name_who_and_what() -> None:
         assert (verdict.code, verdict.people) == (name, ())
         assert f"account {review.user}" in verdict.words
     moved = judge([faults["head-moved"]], HEAD, PUSHED, EVERYBODY).words
-    assert f"{OTHER[:12]}, merged was {HEAD[:12]}" in moved
+    assert f"{OTHER[:12]}, not {HEAD[:12]}" in moved
     assert OTHER[:13] not in moved
     assert "no commit" in judge([replace(GOOD.review(), commit="")], HEAD, PUSHED, EVERYBODY).words
 

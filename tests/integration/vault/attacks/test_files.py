@@ -218,9 +218,10 @@ def codes(data: bytes, name: str = "2026-11-28-sample-0001.toml") -> set[str]:
         check="a text holds only what is seen")  # fmt: skip
 def test_attack_19_invisible(keep: Keep, off: Blind) -> Seen:
     hidden = "release 1.8.2\u202e ton od"
+    unseen = {"bad-text", "not-toml", "not-canonical"}
     for char in "\u202e\u200b\u2066\ufeff\u00ad\x00\x1b\u2028\ue000\U000e0041\u3164\ufe0f\u034f":
-        assert codes(sample_action(reason=f"a{char}b").write()) & {"bad-text", "not-toml"}, f"U+{ord(char):04X}"
-        assert codes(sample_action(params={"place": "here", "words": f"a{char}b"}).write()) & {"bad-text", "not-toml"}
+        assert codes(sample_action(reason=f"a{char}b").write()) & unseen, f"U+{ord(char):04X}"
+        assert codes(sample_action(params={"place": "here", "words": f"a{char}b"}).write()) & unseen
 
     def blind() -> None:
         off.patch.setattr(actions, "trouble", lambda text, limit: None)

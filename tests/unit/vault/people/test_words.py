@@ -12,7 +12,7 @@ from factory.vault.people.words import MEANINGS, STATES, meaning
 ROOT = Path(__file__).resolve().parents[4]
 TRUSTED = sorted((ROOT / "factory/vault").glob("*.py"))
 CODE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-SAYING = {"Refused": 0, "Finding": 0, "Verdict": 1, "need": 1}
+SAYING = {"Refused": 0, "Finding": 0, "Verdict": 1, "need": 1, "must": 1, "table": 3}
 """Callees, and which argument is the code."""
 PEOPLE = {"rejected", "closed", "too-many-pending"}
 """Said before the merge, by the folders that are not trusted."""
@@ -36,6 +36,8 @@ def said() -> set[str]:
 def texts(node: ast.expr) -> set[str]:
     if isinstance(node, ast.JoinedStr):  # f"bad-{key}" over the keys of its loop
         return {"bad-secrets", "bad-unblocks"}
+    if isinstance(node, ast.IfExp):
+        return texts(node.body) | texts(node.orelse)
     return {node.value} if isinstance(node, ast.Constant) and isinstance(node.value, str) else set()
 
 

@@ -7,10 +7,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.bench import commands, demo, forge, snapshot, ticks, vault
+from tests.bench import commands, demo, forge, snapshot, starts, ticks, vault
 from tests.bench.table import Row
 
-PARTS = {"commands": commands, "forge": forge, "snapshot": snapshot, "ticks": ticks, "vault": vault,
+PARTS = {"commands": commands, "forge": forge, "snapshot": snapshot, "ticks": ticks, "vault": vault, "starts": starts,
          "demo": demo}  # fmt: skip
 
 

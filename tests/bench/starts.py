@@ -1,0 +1,135 @@
+"""From the merge of an approved request to its STARTED on the ledger, seen from outside: forge, daemon, dispatcher and
+sentinel are processes of their own."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pygit2
+
+from factory.app.deployment import Deployment, free_port
+from factory.app.services import ensure_daemon, ensure_watch, stop
+from factory.app.setup import Request, admin_of, set_up
+from factory.config.model import Mode
+from factory.vault.action import Tier
+from tests.bench.table import Row
+from tests.integration.cli.person import project_in
+from tests.integration.vault.watch.conftest import House
+
+AT_ONCE, ONE_BY_ONE = 100, 10
+POLL_S = 2.0
+PLAIN_POLL_S = 60.0
+LIMIT_S = 300.0
+
+
+def measure(root: Path) -> list[Row]:
+    """Medians for one action and for a hundred, with a webhook and without."""
+    rows: list[Row] = []
+    for hook in (True, False):
+        with house(root / ("hook" if hook else "poll"), hook=hook) as built:
+            watch = Starts(built)
+            single = statistics.median(s for _ in range(ONE_BY_ONE) for s in watch.seconds(built, 1))
+            many = watch.seconds(built, AT_ONCE)
+        how = "with a webhook" if hook else f"polling every {POLL_S:g} s"
+        limit = "1" if hook else f"{POLL_S + 2:g}"
+        rows += [
+            (f"vault: merge to start {how}, one action: median s (limit {limit})", f"{single:.2f}"),
+            (
+                f"vault: merge to start {how}, {AT_ONCE} at once: first / median / last s",
+                f"{min(many):.2f} / {statistics.median(many):.2f} / {max(many):.2f}",
+            ),
+        ]
+    words = f"vault: the same by a plain loop every {PLAIN_POLL_S:g} s, at best (half its period)"
+    rows.append((words, f"{PLAIN_POLL_S / 2:.0f}"))
+    return rows
+
+
+@contextmanager
+def house(root: Path, *, hook: bool) -> Iterator[House]:
+    """A deployment whose dispatcher and sentinel run; with ``hook`` also the daemon, which hears the forge's
+    webhooks, but merges nothing by itself."""
+    root.mkdir()
+    home = root / "home"
+    try:
+        done = set_up(
+            Request(
+                source=str(project_in(root / "hello")), home=home, name="tally", mode=Mode.OBSERVE,
+                forge_port=free_port(), web_port=free_port(), ci_command="true",
+                poll_seconds=30 if hook else POLL_S,
+            ),
+            now=datetime.now(UTC), said=lambda line: None,
+        )  # fmt: skip
+        deployment = Deployment.open(home)
+        if hook:
+            ensure_daemon(deployment.host)
+        for name in ("sentinel", "dispatcher"):
+            ensure_watch(deployment.host, name)
+        with admin_of(deployment.host, None) as admin:
+            yield House(deployment, done.project, done.ops, admin)
+        for client in deployment.clients():
+            client.close()
+    finally:
+        if (home / "state" / "host.toml").exists():
+            stop(Deployment.open(home))
+
+
+class Starts:
+    """Watches the forge's own ledger branch."""
+
+    def __init__(self, house: House) -> None:
+        (found,) = [p for p in house.deployment.home.rglob("*.git") if p.name == f"{house.ops.name}.git"
+                    and (p / "refs").is_dir() and house.deployment.host.cache not in p.parents]  # fmt: skip
+        self.repo = pygit2.Repository(str(found))
+
+    def seconds(self, house: House, count: int) -> list[float]:
+        """From the answer to each merge to its STARTED."""
+        asked = [house.ask(Tier.MEDIUM) for _ in range(count)]
+        for one in asked:
+            house.approve(one)
+        self.wait({one.id for one in asked}, "SEEN")
+        seen = self.tip
+        merged: dict[str, float] = {}
+        started: dict[str, float] = {}
+        for one in asked:
+            house.merge(one)
+            merged[one.id] = time.monotonic()
+            seen = self.look(seen, "STARTED", started)
+        deadline = time.monotonic() + LIMIT_S
+        while started.keys() < merged.keys():
+            assert time.monotonic() < deadline, f"only {len(started)} of {count} started"
+            seen = self.look(seen, "STARTED", started)
+            time.sleep(0.005)
+        return [max(0.0, started[id] - merged[id]) for id in merged]
+
+    @property
+    def tip(self) -> str:
+        return str(self.repo.references["refs/heads/ledger"].target)
+
+    def look(self, seen: str, kind: str, found: dict[str, float]) -> str:
+        """Note what of a kind came onto the ledger since ``seen``; the new tip."""
+        tip = self.tip
+        if tip == seen:
+            return seen
+        now = time.monotonic()
+        walk = self.repo.walk(tip)
+        walk.hide(seen)
+        for commit in walk:
+            path = commit.message.split("\n")[0]
+            if path.endswith(f"-{kind}.toml"):
+                found.setdefault(path.split("/")[1], now)
+        return tip
+
+    def wait(self, ids: set[str], kind: str) -> None:
+        """Until all have an entry of that kind."""
+        deadline, found, seen = time.monotonic() + LIMIT_S, dict[str, float](), ""
+        root = next(iter(reversed(list(self.repo.walk(self.tip)))))
+        seen = str(root.id)
+        while not ids <= found.keys():
+            assert time.monotonic() < deadline, f"{len(ids - found.keys())} have no {kind}"
+            seen = self.look(seen, kind, found)
+            time.sleep(0.01)

@@ -11,6 +11,7 @@ import sys
 import tomllib
 from collections.abc import Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from factory.vault.run.broker import REQUEST_S
 from factory.vault.run.runner import Runner
 from factory.vault.watch import marks
 from factory.vault.watch.asking import AskedSentinel
+from factory.vault.watch.explained import Explained
 from factory.vault.watch.forge_reads import ForgeReads
 from factory.vault.watch.instance import Instance, enlist
 from factory.vault.watch.loop import Loop, Post
@@ -89,12 +91,16 @@ class Serving:
             self._deployment, self.project, self.ops, folder=self.folder, instance=self._instance.name,
             secret=Opener(state, mirror).secret, wake=self._wake.now, fence=self._instance.fence(self.folder),
         )  # fmt: skip
-        handed = Handed(
-            self.git, ForgeReads(self.client, self.ops, sentinel.writers), sentinel, self.runner,
-            HostKeys(state, PullLetters(self.client, self.ops)), packaged_formula,
+        reads = Explained(
+            ForgeReads(self.client, self.ops, sentinel.writers), self.git, lambda: made.chain, self.folder,
+            self._instance.name, lambda: datetime.now(UTC),
         )  # fmt: skip
-        self._dispatcher = Dispatcher(handed, self._instance.name, self.folder / MARK, PATIENCE)
-        return self._dispatcher
+        handed = Handed(
+            self.git, reads, sentinel, self.runner, HostKeys(state, PullLetters(self.client, self.ops)),
+            packaged_formula,
+        )  # fmt: skip
+        made = self._dispatcher = Dispatcher(handed, self._instance.name, self.folder / MARK, PATIENCE)
+        return made
 
     @property
     def _copy(self) -> Path:

@@ -11,7 +11,7 @@ from factory.app.choosing import founder_of, project_of, state_of
 from factory.app.configuration import CHECK_NAMES, check_vault, ops_files
 from factory.app.deployment import Deployment
 from factory.app.explaining import newest
-from factory.app.opsrepo import factory_signature, mirror
+from factory.app.opsrepo import factory_signature, mirror, ops_write
 from factory.app.projects import account
 from factory.backends import BACKENDS
 from factory.checks.secrets import guard
@@ -27,7 +27,6 @@ from factory.git import objects
 from factory.ops.edit import CannotEdit, Edit, content_problems
 from factory.ops.proposal import Proposal, propose, slug_of
 from factory.ops.routes import Route, route
-from factory.ops.writer import write
 from factory.vault.policy import PATH as POLICY
 
 MAIN = "refs/heads/main"
@@ -95,13 +94,7 @@ def change_file(
     login = requested_by or founder_of(deployment, opened.project)
     if opened.route is Route.PERSON:
         return facts | share(deployment, opened.ops, [_edit(opened, text)], f"Edit {opened.path}", login)
-    done = write(
-        deployment.remote(account(deployment.state, opened.ops, "factory"), opened.ops),
-        mirror(deployment, opened.ops),
-        [_edit(opened, text)],
-        message=f"Edit {opened.path} for {login}",
-        author=factory_signature(),
-    )
+    done = ops_write(deployment, opened.ops, [_edit(opened, text)], f"Edit {opened.path} for {login}")
     if done.problems:
         raise Conflict(f"editing {opened.path}: {done.problems[0].message}", hint=f"factory edit {opened.path}")
     url = f"{_forge(deployment)}/{opened.ops}/commit/{done.commit}" if done.commit else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,13 +11,14 @@ from factory.app.places import mirror_path
 from factory.app.projects import account
 from factory.app.services import require_forge
 from factory.config.model import DEFAULT_ACCOUNTS
+from factory.daemon.landing import recorded
 from factory.forge.values import RepoName
 from factory.git import objects
 from factory.git.objects import init_bare
 from factory.git.transport import fetch
 from factory.git.values import Signature
-from factory.ops.edit import whole
-from factory.ops.writer import write
+from factory.ops.edit import Edit, Guard, whole
+from factory.ops.writer import Written, write
 
 REFS = ("+refs/heads/*:refs/heads/*", "+refs/factory/*:refs/factory/*")
 
@@ -43,15 +44,19 @@ def mirror(deployment: Deployment, ops: RepoName, *, refresh: bool = False) -> P
 
 def ops_edit(deployment: Deployment, ops: RepoName, files: Mapping[str, bytes | None], message: str) -> str | None:
     """Write whole files by a direct route (None deletes); the commit, or None when nothing changed."""
-    edits = [whole(path, content) for path, content in files.items()]
-    done = write(
-        deployment.remote(account(deployment.state, ops, "factory"), ops),
-        mirror(deployment, ops),
-        edits,
-        message=message,
-        author=factory_signature(),
-    )
-    return done.commit
+    return ops_write(deployment, ops, [whole(path, content) for path, content in files.items()], message).commit
+
+
+def ops_write(
+    deployment: Deployment, ops: RepoName, edits: Sequence[Edit], message: str, *, now: datetime | None = None,
+    guard: Guard | None = None,
+) -> Written:  # fmt: skip
+    """Apply edits by a direct route, listed on the journal as every commit of the factory's on ``main``. Raises
+    PolicyDenied, Conflict, ForgeError."""
+    remote, copy = deployment.remote(account(deployment.state, ops, "factory"), ops), mirror(deployment, ops)
+    author = factory_signature(now)
+    land = recorded(remote, copy, deployment.host.host, author)
+    return write(remote, copy, edits, message=message, author=author, guard=guard, land=land)
 
 
 def ops_file(deployment: Deployment, ops: RepoName, path: str) -> bytes | None:

@@ -7,9 +7,8 @@ from typing import Any
 
 from factory.app.choosing import founder_of, project_of
 from factory.app.deployment import Deployment
-from factory.app.opsrepo import factory_signature, mirror
+from factory.app.opsrepo import mirror, ops_write
 from factory.app.places import vault_home
-from factory.app.projects import account
 from factory.app.vault_opening import open_vault
 from factory.app.vault_showing import facts_about
 from factory.checks.secrets import guard
@@ -18,7 +17,6 @@ from factory.errors import Conflict, Problem, UsageError
 from factory.git import objects
 from factory.ops.edit import CannotEdit, Edit
 from factory.ops.pending import FOLDER, finished, parse
-from factory.ops.writer import write
 from factory.vault.watch.wake import poke
 
 MAIN = "refs/heads/main"
@@ -50,10 +48,8 @@ def done(
     except ValueError as error:
         hint = f"factory vault done {id} --choice {there.letters[0]}" if there.letters else "factory vault list"
         raise UsageError(f"{doing}: {error}", hint=hint) from error
-    written = write(
-        deployment.remote(account(deployment.state, ops, "factory"), ops), copy, [Edit(path, apply)],
-        message=f"Done: {there.what or there.title} ({who})", author=factory_signature(now), guard=guard,
-    )  # fmt: skip
+    message = f"Done: {there.what or there.title} ({who})"
+    written = ops_write(deployment, ops, [Edit(path, apply)], message, now=now, guard=guard)
     if written.problems:
         raise Conflict(f"{doing}: {written.problems[0].message}", hint="look at the file as it is now")
     return {

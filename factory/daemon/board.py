@@ -9,6 +9,7 @@ from pathlib import Path
 
 from factory.checks.secrets import guard
 from factory.daemon import vault_board
+from factory.daemon.landing import recorded
 from factory.forge.values import ItemState
 from factory.git import objects
 from factory.git.transport import Remote
@@ -35,6 +36,7 @@ class Board:
     mirror: Callable[[], Path]
     remote: Remote
     author: Callable[[], Signature]
+    host: str
     forge_url: str
     idle: Callable[[], Idle | None]
     health: Callable[[], tuple[Health, ...]]
@@ -54,10 +56,10 @@ class Board:
             if not dashboard.due(readme, facts, now):
                 self._last, self._written = facts, now
                 return False
+        author = self.author()
         done = write(
             self.remote, mirror, [dashboard.edit(facts, now)], message=f"Dashboard: {dashboard.headline(facts)}",
-            guard=guard,
-            author=self.author(),
+            guard=guard, author=author, land=recorded(self.remote, mirror, self.host, author),
         )  # fmt: skip
         for problem in done.problems:
             self.said(f"problem: {problem}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from factory.checks.secrets import guard
 from factory.config.model import Mode
 from factory.daemon.executor import LocalExecutor
+from factory.daemon.landing import recorded
 from factory.daemon.pauses import local
 from factory.git import objects
 from factory.git.transport import RefUpdate, Remote, push
@@ -66,10 +67,13 @@ class OpsWrites:
     mirror: Callable[[], Path]
     remote: Remote
     author: Callable[[], Signature]
+    host: str
 
     def write(self, files: Mapping[str, str | None], message: str) -> str | None:
         edits = [whole(path, None if text is None else text.encode()) for path, text in files.items()]
-        return write(self.remote, self.mirror(), edits, message=message, author=self.author(), guard=guard).commit
+        mirror, author = self.mirror(), self.author()
+        land = recorded(self.remote, mirror, self.host, author)
+        return write(self.remote, mirror, edits, message=message, author=author, guard=guard, land=land).commit
 
 
 @dataclass(frozen=True)

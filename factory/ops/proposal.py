@@ -17,7 +17,7 @@ from factory.git.transport import RefUpdate, Remote, ls_remote, push
 from factory.git.values import Signature
 from factory.ops.edit import Edit, Guard
 from factory.ops.routes import Route, route
-from factory.ops.writer import LOCK, LOCK_WAIT_S, Written, applied_at, one_line, refresh, with_trailer, write
+from factory.ops.writer import LOCK, LOCK_WAIT_S, Land, Written, applied_at, one_line, refresh, with_trailer, write
 from factory.process.lock import hold
 
 
@@ -94,10 +94,11 @@ def change(
     slug: str,
     requested_by: str,
     guard: Guard | None = None,
+    land: Land | None = None,
 ) -> Outcome:
     """One change across both routes, split: the direct part is written, the person's part is proposed."""
     direct, person = split(edits)
-    written = write(remote, mirror, direct, message=message, author=author, guard=guard) if direct else None
+    written = write(remote, mirror, direct, message=message, author=author, guard=guard, land=land) if direct else None
     title = message.partition("\n")[0]
     proposal = (
         propose(remote, mirror, person, slug=slug, title=title, author=author, requested_by=requested_by, guard=guard)

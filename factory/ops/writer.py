@@ -47,6 +47,8 @@ class Written:
 
 
 Wait = Callable[[int], None]
+Land = Callable[[RefUpdate, Sequence[str], str], None]
+"""Pushes a commit that was made: the branch's update, the paths it changes, why. Raises as ``push`` does."""
 
 
 def short_wait(attempt: int) -> None:
@@ -66,12 +68,13 @@ def write(
     key: str = "",
     attempts: int = ATTEMPTS,
     wait: Wait = short_wait,
+    land: Land | None = None,
 ) -> Written:
     """Apply edits of direct routes to the remote's branch, one single-parent commit; no commit when nothing changes.
 
     ``mirror`` is a bare repo of this host that holds (some of) the remote's objects; its ``refs/heads/<branch>`` is
     brought up to date. With ``key`` the write happens once: where one of the last commits carries that key already (a
-    try whose answer was lost), that commit is returned and nothing is written.
+    try whose answer was lost), that commit is returned and nothing is written. ``land`` pushes it.
     Raises PolicyDenied (an edit of a person's path), Conflict (the tip kept moving), ForgeError."""
     for edit in edits:
         if route(edit.path) is not Route.DIRECT:
@@ -100,8 +103,12 @@ def write(
             commit = objects.build_commit(
                 mirror, parent=tip, changes=applied.changes, message=text, author=author, committer=author
             )
+            update = RefUpdate(ref, commit, tip)
             try:
-                push(mirror, remote, [RefUpdate(ref, commit, tip)], atomic=True)
+                if land is None:
+                    push(mirror, remote, [update], atomic=True)
+                else:
+                    land(update, sorted(applied.changes), one_line(message))
             except RefMoved:
                 wait(attempt)
                 tip, fresh = None, False

@@ -1,0 +1,127 @@
+"""Rules about what stands on the ops repo's main, each broken once: forge and sentinel are real processes."""
+
+from __future__ import annotations
+
+import secrets
+from base64 import b64encode
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from factory.app.dispatcher import Serving
+from factory.app.opsrepo import ops_edit
+from factory.app.people import as_person
+from factory.app.services import forge_home
+from factory.forge.values import ReviewState
+from factory.vault.approval import Verdict
+from factory.vault.ledger import ALL
+from factory.vault.watch import explained
+from tests.integration.vault.attacks.blind import Blind
+from tests.integration.vault.attacks.register import RUNS, Seen, rule
+from tests.integration.vault.commits import commit_tree, git
+from tests.integration.vault.watch.conftest import Asked, House, until
+
+RAN = ["STARTED", "DONE"]
+WORDS = "nobody explains commit"
+
+
+@pytest.fixture
+def off(monkeypatch: pytest.MonkeyPatch) -> Blind:
+    return Blind(monkeypatch)
+
+
+@pytest.fixture
+def serving(watched: House) -> Iterator[Serving]:
+    seen = watched.sentinel().settings()
+    until(lambda: datetime.now(UTC) >= seen.since)  # what is opened from then on was opened while it watched
+    with watched.hand() as made:
+        yield made
+
+
+def merged(house: House) -> Asked:
+    """A low request that may run."""
+    asked = house.ask()
+    house.merge(asked)
+    return asked
+
+
+def write(house: House, login: str, path: str) -> str:
+    """A commit straight onto main with an account's own token."""
+    body = {"content": b64encode(secrets.token_bytes(8)).decode(), "message": "Write", "branch": "main"}
+    made = house.bot(login).send("POST", f"/repos/{house.ops}/contents/{path}", doing="test", body=body)
+    oid: str = made["commit"]["sha"]
+    return oid
+
+
+def frozen(serving: Serving) -> str:
+    return serving.made().chain.sync().frozen
+
+
+def unfreeze(serving: Serving) -> None:
+    """As an admin does it who looked."""
+    dispatcher = serving.made()
+    dispatcher.chain.sync()
+    assert dispatcher.chain.append([dispatcher._entry("UNFREEZE", ALL, {"words": "the test looked"})])
+
+
+def edit(house: House, path: str, *, approved: bool) -> tuple[int, str]:
+    """A change that is a person's to approve, as the factory proposes it: its number and head."""
+    branch = f"edit/{secrets.token_hex(4)}"
+    factory = house.bot("factory-bot")
+    body = {"content": b64encode(b"x\n").decode(), "message": "Write", "branch": "main", "new_branch": branch}
+    made = factory.send("POST", f"/repos/{house.ops}/contents/{path}", doing="test", body=body)
+    head = str(made["commit"]["sha"])
+    number = factory.create_pull(house.ops, head=branch, base="main", title="Write", body="").number
+    if approved:
+        with as_person(house.deployment, "founder") as founder:
+            founder.review(house.ops, number, state=ReviewState.APPROVED, body="", commit=head)
+    return number, head
+
+
+@rule("A commit on main that neither an approved merge nor the journal explains freezes the vault", forge="allows",
+      vault="frozen", check="what is new on main is listed on the journal, or merges what people approved")  # fmt: skip
+def test_rule_a_commit_on_main_that_nobody_explains(watched: House, serving: Serving, off: Blind) -> Seen:
+    """A stolen token of the vault's account writes where data goes, as the forge lets every writer."""
+    listed = ops_edit(watched.deployment, watched.ops, {"diary/2026-11-28.md": b"# A day\n"}, "Write the diary")
+    assert listed
+    assert watched.fired(serving, merged(watched))[-2:] == RAN, "what the factory writes itself is on the journal"
+    foreign = write(watched, "vault-bot", "vault/fired/2026-11-28-never-0001.toml")
+    waiting = merged(watched)
+    assert not set(RAN) & set(watched.fired(serving, waiting))
+    assert frozen(serving).startswith(f"{WORDS} {foreign[:12]}")
+    unfreeze(serving)
+    assert watched.fired(serving, waiting)[-2:] == RAN, "an admin saw it: it is not frozen for that again"
+    off.patch.setattr(explained, "unexplained", lambda *_: [])
+    write(watched, "vault-bot", "vault/fired/2026-11-28-never-0002.toml")
+    ran = watched.fired(serving, merged(watched))[-2:] == RAN
+    return Seen("allows", "frozen", RUNS if ran else "")
+
+
+@rule("A merge on main that nobody approved freezes the vault", forge="blocks", vault="frozen",
+      check="it merges a head that people in force approved, and holds what merging gives")  # fmt: skip
+def test_rule_a_merge_on_main_that_nobody_approved(watched: House, serving: Serving, off: Blind) -> Seen:
+    """Of something that is neither an action nor of the controlled set: those have a verdict of their own."""
+    number, head = edit(watched, f"notes/{secrets.token_hex(4)}.md", approved=True)
+    watched.bot("factory-bot").merge(watched.ops, number, head=head, title="Merge", message="approved")
+    assert watched.fired(serving, merged(watched))[-2:] == RAN
+    assert not frozen(serving)
+
+    def forced() -> str:
+        _, head = edit(watched, f"notes/{secrets.token_hex(4)}.md", approved=False)
+        bare = forge_home(watched.state) / "repos" / watched.ops.owner / f"{watched.ops.name}.git"
+        main = git(bare, "rev-parse", "refs/heads/main")
+        made = commit_tree(bare, {}, main, head, tree=git(bare, "merge-tree", "--write-tree", main, head))
+        git(bare, "update-ref", "refs/heads/main", made)
+        return made
+
+    oid = forced()
+    waiting = merged(watched)
+    assert not set(RAN) & set(watched.fired(serving, waiting))
+    assert frozen(serving).startswith(f"{WORDS} {oid[:12]}")
+    unfreeze(serving)
+    assert watched.fired(serving, waiting)[-2:] == RAN
+    off.patch.setattr(explained, "judge", lambda *_: Verdict((1,)))
+    forced()
+    ran = watched.fired(serving, merged(watched))[-2:] == RAN
+    return Seen("blocks", "frozen", RUNS if ran else "")

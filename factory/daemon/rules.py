@@ -1,13 +1,14 @@
 """What is in force for one project: configuration, formulas, roles, pauses, read from the ops repo's mirror.
 
-A version counts only as a listed person approved it, and only while it is valid: the last good one stays in force
-meanwhile, and every problem is told. Read again only when the ops repo's main moved.
+A version counts only as the ledger's TRUST entries say, and before there is a ledger as a listed person approved it;
+and only while it is valid: the last good one stays in force meanwhile, and every problem is told. Read again only when
+main or the ledger moved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from factory.checks import CHECKS
@@ -52,13 +53,18 @@ class Rules:
     forgotten the pull requests that brought newer versions."""
     view: RulesView | None = None
     authority: Authority | None = None
-    _tip: tuple[str | None, object] = field(default=(None, None))
+    _tip: tuple[str | None, object, object] = field(default=(None, None, None))
 
-    def read(self, mirror: Path, view: ForgeView, seed: str, ops: RepoName, bots: frozenset[str]) -> RulesView:
-        """Bring the rules up to date. Raises ConfigInvalid only when there never was a valid version."""
+    def read(
+        self, mirror: Path, view: ForgeView, seed: str, ops: RepoName, bots: frozenset[str],
+        trusted: Sequence[str] = (),
+    ) -> RulesView:  # fmt: skip
+        """Bring the rules up to date. ``trusted``: the commits that the ledger's GENESIS and TRUST name, oldest first;
+        where there are any, the newest with a valid factory.toml is in force, whatever the forge says of approvals.
+        Raises ConfigInvalid only when there never was a valid version."""
         tip = view.ops.refs.get("refs/heads/main")
         approvals = tuple((p.pull.number, p.pull.merged, p.pull.merge_commit, p.reviews) for p in view.ops.pulls)
-        if self.view is not None and self._tip == (tip, approvals):
+        if self.view is not None and self._tip == (tip, approvals, tuple(trusted)):
             return self.view
         if tip is None:
             raise ConfigInvalid(f"reading the rules of {ops}: its main branch is gone", hint="factory doctor")
@@ -73,9 +79,12 @@ class Rules:
             and (found := approved(mirror, merged[commit.oid].pull, merged[commit.oid].reviews, commit)) is not None
         ]
         self.authority = authority(before, chain, pulls, people_at(mirror), bots)
+        told = next((commit for commit in reversed(trusted) if people_at(mirror)(commit) is not None), None)
+        if told is not None:
+            self.authority = replace(self.authority, commit=told)
         self.view = read_rules(mirror, tip, self.authority.commit, self.view, self.authority.problems)
         self._keep()
-        self._tip = (tip, approvals)
+        self._tip = (tip, approvals, tuple(trusted))
         return self.view
 
     def kept(self) -> Authority | None:

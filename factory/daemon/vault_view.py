@@ -57,6 +57,16 @@ class VaultView:
     _mirror: Path = field(default_factory=Path)
     _now: datetime = NEVER
 
+    def trusted(self, mirror: Path, refs: Mapping[str, str]) -> tuple[str, ...]:
+        """Commits of the controlled set that the ledger trusted, oldest first, as far as they are here; of a ledger
+        that cannot be read, those up to there. Raises GitFailed."""
+        try:
+            ledger = self.reader.read(mirror, refs.get(LEDGER))
+        except Refused:
+            ledger = self.reader.ledger
+        commits = [str(entry.evidence.get("commit", "")) for entry in ledger.trust]
+        return tuple(commit for commit in commits if commit and objects.exists(mirror, commit))
+
     def look(
         self, mirror: Path, refs: Mapping[str, str], pulls: Sequence[PullFacts], config: FactoryConfig, authority: str,
         now: datetime,

@@ -26,6 +26,7 @@ from factory.forge.values import RepoName
 from factory.plan.labels import START
 from factory.plan.model import Skip
 from factory.runs.model import RunRecord
+from factory.vault.dispatch import Dispatcher
 
 COMMAS = ISSUES[1]
 MEDIAN = ISSUES[0]
@@ -46,6 +47,8 @@ class House:
     last: TickReport | None = None
     ahead: timedelta = timedelta()
     """How far this host's clock is in front."""
+    dispatcher: Dispatcher | None = None
+    """Where there is one, it turns with every tick."""
     _ticker: Ticker | None = None
     _wake: Wake = field(default_factory=Wake)
 
@@ -60,6 +63,8 @@ class House:
         """So many turns, whatever happens in them."""
         for _ in range(times):
             self.last = self.ticker.tick(self.now())
+            if self.dispatcher is not None:
+                self.dispatcher.turn()
         assert self.last is not None
         return self.last
 

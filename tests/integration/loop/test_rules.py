@@ -9,20 +9,34 @@ from pathlib import Path
 
 import pytest
 
+from factory.app.dispatcher import Serving
 from factory.app.editing import change_file, open_file
 from factory.app.opsrepo import factory_signature, ops_edit
+from factory.app.places import vault_folder, vault_home
+from factory.app.services import ensure_watch
+from factory.daemon.vault_view import VaultView
+from factory.daemon.wake import Wake
 from factory.errors import ForgeRefused
 from factory.forge.values import Pull, ReviewState
 from factory.git import objects
 from factory.git.transport import RefUpdate, fetch, push
+from factory.vault.watch.instance import enlist
 from tests.integration.loop.house import Build, House
+from tests.integration.vault.attacks.register import RUNS, Seen, rule
 
 
 @pytest.fixture(scope="module")
-def house(build: Build) -> House:
+def house(build: Build) -> Iterator[House]:
     house = build()
-    house.tick()
-    return house
+    deployment = house.deployment
+    ensure_watch(deployment.host, "sentinel")
+    folders = [vault_folder(deployment.state, str(house.ops))]
+    with enlist(vault_home(deployment.state), folders, deployment.host.host) as instance:
+        serving = Serving(deployment, house.project, house.ops, instance, Wake())
+        house.dispatcher = serving.made()
+        house.tick()
+        yield house
+        serving.close()
 
 
 def edited(house: House, path: str, change: tuple[str, str]) -> Pull:
@@ -67,10 +81,10 @@ def merged(house: House, pull: Pull) -> bool:
 @contextmanager
 def without_the_forges_rule(house: House) -> Iterator[None]:
     """As an admin of the forge who switches the protection of main off for a moment."""
-    (rule,) = (r for r in house.admin.protections(house.ops) if r.rule_name == "mai[n]")
+    (kept,) = (r for r in house.admin.protections(house.ops) if r.rule_name == "mai[n]")
     house.admin.delete_protection(house.ops, "mai[n]")
     yield
-    house.admin.set_protection(house.ops, rule)
+    house.admin.set_protection(house.ops, kept)
 
 
 def test_one_approval_of_a_solo_admin_changes_factory_toml(house: House) -> None:
@@ -83,6 +97,30 @@ def test_one_approval_of_a_solo_admin_changes_factory_toml(house: House) -> None
     approve(house, pull)
     house.until("it is merged", lambda: merged(house, pull), 20)
     assert poll_in_force(house) == 17
+
+
+@rule("The daemon, too, goes by the controlled set as of the last TRUST", forge="allows",
+      vault="the version before it stays in force",
+      check="the commit that the ledger names is in force, whatever the forge says of an approval")  # fmt: skip
+def test_rule_the_daemon_goes_by_the_last_trust(house: House, monkeypatch: pytest.MonkeyPatch) -> Seen:
+    """An approval that only the forge vouches for: the vault has not judged it."""
+    before, dispatcher = poll_in_force(house), house.dispatcher
+
+    def unjudged(seconds: int) -> float:
+        """What is in force once that was approved and merged, and no dispatcher has looked."""
+        house.dispatcher = None
+        pull = poll(house, seconds)
+        approve(house, pull)
+        house.until("it is merged", lambda: merged(house, pull), 20)
+        found = poll_in_force(house)
+        house.dispatcher = dispatcher
+        return found
+
+    assert unjudged(41) == before
+    assert poll_in_force(house) == 41
+    monkeypatch.setattr(VaultView, "trusted", lambda *_: ())
+    without = unjudged(43)
+    return Seen("allows", "the version before it stays in force", RUNS if without == 43 else f"it stays {without}")
 
 
 def test_thirty_dashboard_commits_between_approval_and_merge_change_nothing(house: House, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from factory.git.hardened import Git
 from factory.vault import chain, gather
 from factory.vault.action import Tier
 from factory.vault.ledger import ALL
+from factory.vault.watch import explained
 from factory.vault.watch.wake import awaiting, heard, poke
 from tests.integration.vault.attacks.blind import Blind
 from tests.integration.vault.attacks.register import RUNS, Seen, attack, elsewhere
@@ -120,6 +121,7 @@ def test_attack_36_history_rewritten(watched: House, monkeypatch: pytest.MonkeyP
             dispatcher = serving.made()
             dispatcher.chain.sync()
             dispatcher.chain.append([dispatcher._entry("UNFREEZE", ALL, {"words": "the test looked"})])
+            monkeypatch.setattr(explained, "unexplained", lambda *_: [])  # that nobody merged it is another check
             real = Git.is_ancestor
             monkeypatch.setattr(Git, "is_ancestor", lambda self, old, new: new == forged or real(self, old, new))
             ran = RUNS if watched.fired(serving, waiting)[-2:] == RAN else ""

@@ -1,0 +1,86 @@
+"""Rules about how people decide, each tried once: by a form or a review and in no other way."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+import httpx
+import pytest
+
+from factory.forge.values import CheckState
+from tests.integration.vault.attacks.blind import Blind
+from tests.integration.vault.attacks.keep import DEV, FACTORY, FOUNDER, VAULT, Asked, Keep
+from tests.integration.vault.attacks.raid import effects, raid
+from tests.integration.vault.attacks.register import Seen, held, rule
+
+WAYS = ("", "/review", "/reviews", "/merge", "/update", "/files", "/commits")
+ASKING: tuple[dict[str, str], ...] = (
+    {}, {"event": "APPROVED", "state": "approve", "kind": "approve", "body": "x"},
+    {"Do": "merge", "style": "merge", "_method": "POST", "confirm": "1"},
+)  # fmt: skip
+
+
+def sign_in(client: httpx.Client, keep: Keep, who: str) -> None:
+    """At the forge's pages, as a browser does."""
+    page = client.get("/user/login").text
+    hidden = re.findall(r'type="hidden" name="([^"]*)" value="([^"]*)"', page)
+    login = keep.site.login(who)
+    form = {**{unescape(k): unescape(v) for k, v in hidden}, "login": login, "password": keep.site.passwords[login]}
+    done = client.post("/user/login", data=form, headers={"Origin": keep.site.url, "Sec-Fetch-Site": "same-origin"})
+    assert f"/{login}" in done.text, "signed in"
+
+
+@rule("Nothing is approved or merged by a GET: a link, a picture or a chat's preview decides nothing", forge="blocks",
+      vault="no-approval", check="an approval is a review of a person in the forge's own record")  # fmt: skip
+def test_rule_no_approval_by_a_get(own: Keep, off: Blind) -> Seen:
+    """Every address about the request, opened by an admin: with the admin's token, and in the admin's browser."""
+    own.broken_into()  # the pages are those of the embedded forge
+
+    def opened(asked: Asked) -> None:
+        root = f"/repos/{own.ops}/pulls/{asked.number}"
+        before = own.site.client(FOUNDER).pull(own.ops, asked.number)
+        for way in WAYS:
+            for query in ASKING:
+                own.site.call("GET", f"{root}{way}", who=FOUNDER, **{**query, "commit_id": asked.head})
+        with httpx.Client(base_url=own.site.url, timeout=20, trust_env=False, follow_redirects=True) as browser:
+            sign_in(browser, own, FOUNDER)
+            for way in WAYS:
+                for query in ASKING:
+                    browser.get(f"/{own.ops}/pulls/{asked.number}{way}", params={**query, "commit": asked.head})
+        assert own.site.client(FOUNDER).reviews(own.ops, asked.number) == []
+        assert own.site.client(FOUNDER).pull(own.ops, asked.number) == before
+
+    def act() -> str:
+        asked = own.ask(own.action("gamma"))
+        opened(asked)
+        own.said.append("nothing was approved")
+        own.merged(asked)
+        return asked.id
+
+    return raid(own, act, off.approval)
+
+
+@rule("A status, whoever posts it, says nothing to the vault", forge="blocks", vault="no-approval",
+      off="cannot: no code of the vault reads statuses", check="an approval is a review of a person")  # fmt: skip
+@pytest.mark.parametrize("who", [DEV, FACTORY, VAULT])
+def test_rule_statuses_say_nothing(keep: Keep, who: str) -> Seen:
+    """Every context green, also those of others."""
+    asked = keep.ask(keep.action("gamma"))
+    if who != DEV:
+        for context in ("factory/ci", "vault", "approved", "review"):
+            body = {"context": context, "state": CheckState.SUCCESS.value, "description": "approved"}
+            path = f"/repos/{keep.ops}/statuses/{asked.head}"
+            keep.site.client(who).send("POST", path, doing="saying so", body=body)
+    forge = "blocks" if not keep.merge(asked) else "allows"
+    keep.force(asked)
+    assert effects(keep, asked.id) == 0
+    code = str(keep.dispatch().ledger.state(asked.id).evidence["code"])
+    return Seen(forge, code, "cannot: no code of the vault reads statuses")
+
+
+held("A required check counts only from the account that it names, by its number",
+     "tests/unit/plan/test_pulls.py::test_a_status_from_another_id_under_our_login_does_not_count",
+     vault="it is left out, and reported",
+     off="cannot here: that is the factory's merge of a project; the vault reads no checks",
+     check="who posted a status is compared by account id")  # fmt: skip

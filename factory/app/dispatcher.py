@@ -104,7 +104,7 @@ class Serving:
 
     @property
     def _copy(self) -> Path:
-        return self._deployment.host.cache / "vault" / f"{self.folder.name}.mark.json"
+        return mark_copy(self._deployment, self.folder)
 
     def kept(self) -> None:
         """After each turn. Raises OSError."""
@@ -132,6 +132,11 @@ class Serving:
         if self.runner is not None:
             self.runner.close(END_S)
         self.client.close()
+
+
+def mark_copy(deployment: Deployment, folder: Path) -> Path:
+    """Where the copy of the high-water mark in an ops repo's ``folder`` is kept."""
+    return deployment.host.cache / "vault" / f"{folder.name}.mark.json"
 
 
 @cache

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from factory.app.deployment import Deployment
 from factory.app.places import vault_folder
@@ -149,8 +150,11 @@ class Founding:
                 ) from None
         return data
 
-    def begin(self, commit: str, now: datetime) -> str:
-        """Write GENESIS where there is none; the ledger's root. Every account of ours must be known by its id.
+    def begin(
+        self, commit: str, now: datetime, more: Mapping[str, Any] | None = None, after: Sequence[Entry] = ()
+    ) -> str:
+        """Write GENESIS where there is none; the ledger's root. Every account of ours must be known by its id. ``more``
+        evidence stands in it; ``after`` are the entries that follow in the same push.
 
         Raises ConfigInvalid, Conflict (somebody else's ledger is there), ForgeUnavailable."""
         missing = sorted(set(self.accounts.values()) - set(self.ids))
@@ -172,12 +176,20 @@ class Founding:
                 "approvers": tuple(sorted(policy.approvers)), "commit": commit, "policy_digest": sha256(data),
                 "policy_version": policy.version, "controlled": controlled(git, commit),
                 "formulas": tuple(f"{key} {rule.digest}" for key, rule in sorted(policy.formulas.items())),
-                "dispatcher_age": keys.age, "dispatcher_ssh": keys.ssh,
+                "dispatcher_age": keys.age, "dispatcher_ssh": keys.ssh, **(more or {}),
             }  # fmt: skip
             by = f"{self.deployment.host.host}/init"
             chain, nonce = self._chain(git), secrets.token_hex(16)
-            chain.append([Entry("GENESIS", ALL, nonce, by, now.replace(microsecond=0), evidence=evidence)])
+            first = Entry("GENESIS", ALL, nonce, by, now.replace(microsecond=0), evidence=evidence)
+            chain.append([first, *after])
             return chain.ledger.root
+
+    @contextmanager
+    def chain(self) -> Iterator[Chain]:
+        """The ledger as it stands, to be read and written for the moment. What goes wrong in the body is said as
+        Conflict or ForgeUnavailable."""
+        with _git(self) as git, _said(f"reading the ledger of {self.ops}"):
+            yield self._chain(git)
 
     def _chain(self, git: Git) -> Chain:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -15,7 +15,7 @@ ELSEWHERE = {
     "approve": "factory.cli.vault_decide:approve", "reject": "factory.cli.vault_decide:reject",
     "done": "factory.cli.vault_decide:done", "fire": "factory.cli.vault_operate:fire",
     "settle": "factory.cli.vault_operate:settle", "unfreeze": "factory.cli.vault_operate:unfreeze",
-    "simulate": "factory.cli.vault_operate:simulate",
+    "simulate": "factory.cli.vault_operate:simulate", "begin-anew": "factory.cli.vault_operate:begin_anew",
     "audit": "factory.cli.vault_audit:audit", "sign": "factory.cli.vault_sign:sign",
 }  # fmt: skip
 """Subcommands with a file of their own, loaded when they are asked for."""

@@ -1,4 +1,4 @@
-"""``factory vault fire|settle|simulate|unfreeze``: what an operator does at the dispatcher's host."""
+"""``factory vault fire|settle|simulate|unfreeze|begin-anew``: what an operator does at the dispatcher's host."""
 
 from __future__ import annotations
 
@@ -97,3 +97,37 @@ def unfreeze(reason: str, older: bool, token_file: Path | None, project: str | N
         return f"the vault of {f['project']} goes on, by {f['by']}'s word{void}\n  it was frozen: {f['was']}"
 
     emit("vault-unfrozen", facts, as_json=as_json, text=text)
+
+
+@click.command("begin-anew")
+@click.option("--commit", required=True, help="The commit of the ops repo's main whose policy names the new admins.")
+@click.option("--reason", required=True, help="Why nobody could approve it; the ledger keeps it.")
+@click.option("--admin-token-file", type=click.Path(path_type=Path), help="A token of the forge's admin; not stored.")
+@project_option
+@json_option
+def begin_anew(
+    commit: str, reason: str, admin_token_file: Path | None, project: str | None, as_json: bool
+) -> None:
+    """Begin the vault's ledger anew when all its admins are lost. For the operator of this host and the forge's admin.
+
+    Everything that was asked and approved before is void, and nothing that was done is done again. The old ledger is
+    kept as a branch of its own. Afterwards restart the factory: factory down, factory up --detach.
+    """
+    from datetime import UTC, datetime
+
+    from factory.app.issues import token_from
+    from factory.app.vault_refounding import begin_anew as found
+
+    facts = found(
+        deployment(), commit=commit, reason=reason, now=datetime.now(UTC), admin_token=token_from(admin_token_file),
+        project=project,
+    )  # fmt: skip
+
+    def text(f: Any) -> str:
+        return (
+            f"the vault of {f['project']} begins anew; keep this number elsewhere: {f['root']}\n"
+            f"  the ledger before it is kept as {f['kept']}; {f['refused']} actions of it are refused from now on\n"
+            "  restart the factory: factory down, then factory up --detach"
+        )
+
+    emit("vault-begun-anew", facts, as_json=as_json, text=text)

@@ -6,8 +6,8 @@ The ledger's own rules judge these entries as any other; what is added here is w
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 from factory.vault.canonical import plain
 from factory.vault.ledger import ALL, Entry, Ledger, State
@@ -54,4 +54,6 @@ def restored(ledger: Ledger, word: Word) -> tuple[Entry, ...]:
     """An older ledger counts again: every approval before this moment is void, and then it goes on."""
     why = {"words": "the ledger was found older than this host had seen it"}
     freeze = () if ledger.frozen else (word.entry("FREEZE", None, {**word.evidence(), **why}),)
-    return (*freeze, word.entry("RESTORED", None), word.entry("UNFREEZE", None))
+    # The forge tells whole seconds: what was approved in the rest of this one was approved before it, too.
+    after = replace(word, at=word.at + timedelta(seconds=1))
+    return (*freeze, after.entry("RESTORED", None), word.entry("UNFREEZE", None))

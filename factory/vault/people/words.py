@@ -81,6 +81,7 @@ MEANINGS: Mapping[str, Meaning] = {
     "too-many-pending": Meaning("too many requests of this asker wait already", "wait until one is decided",
                                 "approve or reject what waits: `factory vault list`"),
     "duplicate": Meaning("the same was done already, and this formula does it once", "nothing: it is done", _LOOK),
+    "begun-anew": Meaning("the vault was begun anew by its operator: what was asked before is void", _AGAIN, _LOOK),
     "no-policy": Meaning("no policy is in force, and without one everything is refused", "nothing; an admin must act",
                          "add vault/policy.toml with `factory edit`, and approve it"),
     "bad-policy": Meaning("the policy cannot be read", "nothing; an admin must act", "`factory check` says why"),

@@ -78,7 +78,10 @@ class Explained:
     def _look(self, main: str) -> None:
         chain = self.chain()
         self.git.fetch("main", JOURNAL)  # after main was told: what is listed for it is there by now
-        since = self._looked or self._kept() or str(chain.ledger.trust[-1].evidence["commit"])
+        first, last = (str(chain.ledger.trust[at].evidence["commit"]) for at in (0, -1))
+        since = self._looked or self._kept() or last
+        if not self.git.is_ancestor(first, since):
+            since = first  # the ledger was begun anew
         if not self.git.is_ancestor(since, main):
             return  # rewritten: the trusted part itself freezes
         found = unexplained(self.git.history(main, since), self._listings, self._approved)

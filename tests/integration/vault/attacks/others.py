@@ -8,8 +8,9 @@ from tests.integration.vault.run import test_attacks, test_attacks_git
 from tests.integration.vault.run import test_rules as of_runs
 from tests.integration.vault.watch import test_attacks as watch
 from tests.integration.vault.watch import test_rules as on_main
+from tests.integration.vault.watch import test_rules_anew as anew
 
-MODULES = (test_attacks, test_attacks_git, watch, of_runs, on_main, in_the_daemon)
+MODULES = (test_attacks, test_attacks_git, watch, of_runs, on_main, in_the_daemon, anew)
 CRASHES = "tests/integration/vault/test_crash_points.py"
 
 elsewhere(48, "A dispatcher dies at any point between a claim and its result", f"{CRASHES}::test_one_row_of_the_matrix",

@@ -154,8 +154,7 @@ def settle(keep: Keep) -> None:
     """An admin says that the older ledger counts, as ``factory vault unfreeze --older`` does."""
     chain = keep.chain(secrets.token_hex(4), DISPATCHER)
     ledger = chain.sync()
-    moment = datetime.now(UTC) + timedelta(seconds=2)
-    word = Word(FOUNDER, keep.ids[FOUNDER], "restored from yesterday", moment, "host")
+    word = Word(FOUNDER, keep.ids[FOUNDER], "restored from yesterday", datetime.now(UTC), "host")
     assert [entry.kind for entry in chain.append(restored(ledger, word))] == ["FREEZE", "RESTORED", "UNFREEZE"]
 
 

@@ -20,6 +20,8 @@ OURS = (
     "factory.vault.policy", "factory.vault.verify",
 )  # fmt: skip
 """A module more is a module more to trust: it is added here on purpose or not at all."""
+LIMIT = 1500
+"""Lines of code, over all that is imported: as much as can be read in one sitting."""
 _PROBE = """
 import importlib, json, sys
 sys.path.insert(0, sys.argv[1])

@@ -99,17 +99,16 @@ class VaultFormula:
 
 def _wrong(param: Param, value: Value) -> str | None:
     """Why a value is not one of the parameter; a text that begins with a dash could be taken for an option."""
-    limit = param.limit
     if param.type == "texts":
-        good = isinstance(value, tuple) and len(value) <= limit and fits(list(value), [_ITEM])
-        return None if good else f"must be a list of at most {limit} texts"
+        good = isinstance(value, tuple) and len(value) <= param.limit and fits(list(value), [_ITEM])
+        return None if good else f"must be a list of at most {param.limit} texts"
     if param.type in ("flag", "int", "enum"):
-        forms = {"flag": bool, "int": range(limit + 1), "enum": frozenset(param.choices)}
+        forms = {"flag": bool, "int": range(param.limit + 1), "enum": frozenset(param.choices)}
         return next((why.removeprefix("it ") for why in wrong(value, forms[param.type])), None)
     if not isinstance(value, str) or not _ITEM.fullmatch(value):
         return "must be text, not empty, not beginning with a dash"
-    good = len(value) <= limit and fits(value, TYPES[param.type] or _ITEM)
-    return None if good else f"is no {param.type} of at most {limit} characters"
+    good = len(value) <= param.limit and fits(value, TYPES[param.type] or _ITEM)
+    return None if good else f"is no {param.type} of at most {param.limit} characters"
 
 
 def host(text: str) -> tuple[Host, ...]:

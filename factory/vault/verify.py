@@ -112,11 +112,10 @@ def decide(case: Case) -> Verified:
     approvers = () if low else _approved(case, pull, decision.tier, formula.admins)
     must(case.now < action.expires, "expired", f"it expired at {stamp(action.expires)}")
     must(not case.settings.wrong, "settings-wrong", f"the forge is not set as it must be: {case.settings.wrong}")
-    now: dict[str, Any] = {"generation": case.settings.generation, "settings": case.settings.digest,
-                           "since": case.settings.since}  # fmt: skip
-    seen = case.seen or now
-    same = all(seen.get(key) == now[key] for key in ("generation", "settings"))
-    what = (case.settings.changed or "branch rules, people or settings")[:300]
+    s = case.settings
+    seen = case.seen or {"generation": s.generation, "settings": s.digest, "since": s.since}
+    same = (seen.get("generation"), seen.get("settings")) == (s.generation, s.digest)
+    what = (s.changed or "branch rules, people or settings")[:300]
     must(same and seen.get("since", case.now) <= pull.opened, "settings-changed",
          f"the ops repo is not set as it was when this was opened: {what}")  # fmt: skip
     return Verified(action, formula, decision, pull, approvers)

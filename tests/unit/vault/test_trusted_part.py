@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trusted_part import OURS, code_lines, imported
+from tests.trusted_part import LIMIT, OURS, code_lines, imported, size
 
 
 def foreign(modules: dict[str, str | None]) -> set[str]:
@@ -36,6 +36,10 @@ def test_another_package_would_be_seen(tmp_path: Path) -> None:
     with pytest.raises(subprocess.CalledProcessError) as failed:
         imported("gate", tmp_path)
     assert "No module named 'pygit2'" in failed.value.stderr
+
+
+def test_it_is_small_enough_to_be_read_in_one_sitting() -> None:
+    assert size().code < LIMIT
 
 
 def test_lines_of_code_are_counted() -> None:

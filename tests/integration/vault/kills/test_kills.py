@@ -199,7 +199,7 @@ def one_ledger(
     assert report.open == ()
     assert [line.evidence for line in row if line.kind in ("REVOKED", "REFUSED")] == [], "nothing was withdrawn"
     there = {f"e/{line.id}/{line.seq:08d}-{line.kind}.toml {line.run}" for line in row}
-    # What a full disk cut off is no line.
+    # What a full disk cut off is no such line.
     believed = set(re.findall(r"^e/\S+\.toml [0-9a-f]{32}$", (folder / "believed").read_text(), re.MULTILINE))
     assert believed <= there, "a dispatcher believed to have written what is not there"
     parked = [id for id, end in report.ends.items() if end == "PARKED"]
@@ -208,7 +208,7 @@ def one_ledger(
     found["not"] = len(parked) - found["happened"]
     found["refused"] = len(world.refused)
     found.update(line.kind for line in row if line.kind in ("LATE", "UNKNOWN"))
-    found.update(line.split()[0] for line in (folder / "replies").read_text().splitlines())
+    found.update(re.findall(r"^(?:cut|lost)$", (folder / "replies").read_text(), re.MULTILINE))
     assert found["cut"] + found["lost"] > 0
     assert len(believed) > actions
     return found

@@ -61,11 +61,11 @@ class LossyGit(QuickGit):
                 self._real.run("push", "--porcelain", "--no-verify", "--", self._real.url, spec, codes=(0, 1), net=True,
                                seconds=self._random.uniform(0.002, 0.03))  # fmt: skip
             except GitTrouble:
-                note(self._log, "cut\n")
+                note(self._log, "cut")
                 raise
         done = self._real.push(commit, branch)
         if chance > 0.95:
-            note(self._log, f"lost {done}\n")
+            note(self._log, "lost")
             raise GitTrouble("git push: the connection was reset")
         return done
 
@@ -178,10 +178,10 @@ def clock() -> float:
 
 
 def note(log: Path, words: str) -> None:
-    """Add to a file of the test's; a full disk takes no notes."""
+    """Add to a file of the test's. A full disk takes no notes, or the beginning of one: the next is on a new line."""
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        os.write(descriptor, words.encode())
+        os.write(descriptor, f"\n{words}\n".encode())
     except OSError:
         return
     finally:
@@ -195,7 +195,7 @@ class LoggedChain(Chain):
 
     def append(self, entries: Sequence[Entry], *more: object) -> tuple[Entry, ...]:
         landed = super().append(entries, *more)  # type: ignore[arg-type]
-        note(self.log, "".join(f"{entry.path} {entry.run}\n" for entry in landed))
+        note(self.log, "\n".join(f"{entry.path} {entry.run}" for entry in landed))
         return landed
 
 

@@ -123,6 +123,9 @@ def _fork(module: str, text: str, key: str) -> int:
         os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         words = ["-x", "-p", "_hypothesis_pytestplugin", "--noconftest", "--rootdir", str(ROOT),
                  "-c", str(ROOT / "pyproject.toml"), "-W", "ignore::pytest.PytestAssertRewriteWarning"]  # fmt: skip
-        code = int(pytest.main([*words, *(str(ROOT / TESTS / name) for name in FILES[module])], plugins=[_Quick()]))
+        for name in FILES[module]:
+            code = int(pytest.main([*words, str(ROOT / TESTS / name)], plugins=[_Quick()]))
+            if code:
+                break
     finally:
         os._exit(code)

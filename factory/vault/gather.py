@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from factory.vault.ports import Forge, Keys, PullFact, Runner, Sentinel
 
 
-SKEW_S = 120
+SKEW_S, OWN = 120, "formulas"
 
 
 @dataclass(frozen=True)
@@ -186,12 +186,13 @@ class Gather:
     def formula(self, key: str, authority: Authority) -> VaultFormula:
         """The file that the policy names: the ops repo's own, else the packaged one. Raises Refused."""
         name = key.partition("@")[0]
-        own = self._h.git.read([f"{authority.commit}:formulas/{name}.toml"], MAX_FORMULA)[0]
-        formula = read_formula(own if own is not None else self._h.packaged(name) or b"")
+        own, ours = self._h.git.read([f"{authority.commit}:{OWN}/{name}.toml"], MAX_FORMULA)[0], self._h.packaged(name)
+        formula = read_formula(own if own is not None else ours or b"")
         must(formula.key == key, "unknown-formula", f"{key} is not here; {formula.key} is")
+        must(own is None or ours in (None, own) or f'overrides = "{sha256(ours or b"")}"'.encode() in own.split(b"\n"),
+             "formula-override", f"formulas/{name}.toml was written to replace another version of the packaged one")
         return formula
 
     def _repeated(self, name: str, content: str, days: int) -> bool:
-        since = self._h.clock() - timedelta(days=days)
-        return any(s.verified.get("content") == content and s.started and s.started > since
+        return any(s.verified.get("content") == content and s.started and s.started > self._h.clock() - timedelta(days)
                    for s in self.ledger.states.values() if s.id.partition("+")[0] != name)  # fmt: skip

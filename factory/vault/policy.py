@@ -15,6 +15,8 @@ from factory.vault.formulas import ASKED, POLICY, Host, VaultFormula, host
 
 PATH = "vault/policy.toml"
 MAX_POLICY = 256 * 1024
+SEEN = frozenset({"create_tag", "create_release", "upload_asset", "publish_site", "promote_file"})
+"""Effects of the host that others see: never low."""
 DIGEST = re.compile(r"[0-9a-f]{64}")
 HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
 
@@ -86,18 +88,17 @@ def ruling(action: Action, formula: VaultFormula, now: Policy, base: Policy | No
     allows it. ``repeated``: the same content ran within the policy's memory. Never below any of its inputs."""
     votes = [(formula.floor, f"{formula.key} is at least {formula.floor.word}"),
              (action.blast_radius, f"the request says {action.blast_radius.word}")]  # fmt: skip
-    for policy, words in ((now, "the policy"), (base, "the policy at the request's beginning")):
+    for policy, who in ((now, "the policy"), (base, "the policy at the request's beginning")):
         rule = policy.formulas.get(formula.key) if policy is not None else None
-        tier = Tier.HIGH if rule is None else rule.tier
-        votes.append((tier, f"{words} {'does not name it' if rule is None else 'says ' + tier.word}"))
+        votes.append((rule.tier, f"{who} says {rule.tier.word}") if rule else (Tier.HIGH, f"{who} does not name it"))
     if formula.effect_class == "D":
         votes.append((Tier.HIGH, "it can neither be repeated nor looked at afterwards (class D)"))
     elif formula.effect_class != "A":
         votes.append((Tier.MEDIUM, f"repeating it is not harmless by itself (class {formula.effect_class})"))
-    if action.secrets:
-        votes.append((Tier.MEDIUM, f"it uses the secret {action.secrets[0]}"))
-    if not all(h.method in ("GET", "HEAD") for h in hosts(formula, now)):
-        votes.append((Tier.MEDIUM, "it sends to other hosts"))
+    quiet = all(h.method in ("GET", "HEAD") for h in hosts(formula, now))
+    for so, words in ((action.secrets, f"it uses the secret {(*action.secrets, '')[0]}"),
+                      (not quiet, "it sends to other hosts"), (SEEN & {*formula.effects}, "others see what it does")):
+        votes += [(Tier.MEDIUM, words)] if so else []
     tier = max(vote for vote, _ in votes)
     reasons = [words for vote, words in votes if vote is tier]
     if repeated and tier is not Tier.HIGH:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from factory.config.home import packaged
 from factory.git import objects
 from factory.vault.action import Tier
-from factory.vault.canonical import Refused
+from factory.vault.canonical import Refused, sha256
 from factory.vault.formulas import VaultFormula
 from factory.vault.formulas import read as read_formula
 from factory.vault.policy import PATH, Policy
@@ -60,17 +60,30 @@ def rules_at(mirror: Path, commit: str, bots: frozenset[int] = frozenset()) -> R
             name = entry.path.rpartition("/")[2]
             if name.endswith(".toml"):
                 own[name.removesuffix(".toml")] = objects.read_file(mirror, commit, entry.path) or b""
-    return read_rules(objects.read_file(mirror, commit, PATH), {**packaged(FOLDER), **own}, bots, commit)
+    shipped = packaged(FOLDER)
+    foreign = sorted(name for name, data in own.items() if not replaces(data, shipped.get(name)))
+    found = read_rules(
+        objects.read_file(mirror, commit, PATH), {**shipped, **own}, bots, commit, without=frozenset(foreign)
+    )  # fmt: skip
+    said = tuple(f"{FOLDER}/{name}.toml was written to replace another version of the packaged one" for name in foreign
+                 if b"[vault" in own[name])  # fmt: skip
+    return replace(found, problems=(*found.problems, *said))
+
+
+def replaces(own: bytes, shipped: bytes | None) -> bool:
+    """Whether the ops repo's formula may stand in the place of the packaged one, as the dispatcher judges it."""
+    return shipped in (None, own) or f'overrides = "{sha256(shipped or b"")}"'.encode() in own.split(b"\n")
 
 
 def read_rules(
-    policy: bytes | None, formulas: Mapping[str, bytes], bots: frozenset[int] = frozenset(), commit: str = ""
-) -> Rules:
-    """The rules in these bytes: a policy file (None: there is none) and formula files by name."""
+    policy: bytes | None, formulas: Mapping[str, bytes], bots: frozenset[int] = frozenset(), commit: str = "", *,
+    without: frozenset[str] = frozenset(),
+) -> Rules:  # fmt: skip
+    """The rules in these bytes: a policy file (None: there is none) and formula files by name, but for ``without``."""
     problems: list[str] = []
     known: dict[str, VaultFormula] = {}
     for name, data in sorted(formulas.items()):
-        if b"[vault" not in data:
+        if b"[vault" not in data or name in without:
             continue
         try:
             known[name] = read_formula(data)

@@ -67,6 +67,8 @@ MEANINGS: Mapping[str, Meaning] = {
     # what formula and policy say
     "unknown-formula": Meaning("the policy does not name its formula", "ask with one that `factory formula list` shows",
                                "an admin may add the formula to vault/policy.toml"),
+    "formula-override": Meaning("the ops repo's formula was written to replace another version of the packaged one",
+                                "nothing; an admin must act", "`factory check` says what its line overrides must be"),
     "formula-digest": Meaning("the formula's file is not the one that the policy names", "nothing; an admin must act",
                               "an admin reads the file and sets its new digest in vault/policy.toml"),
     "unknown-param": _file("the formula takes no such parameter"),

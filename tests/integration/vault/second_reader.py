@@ -457,6 +457,8 @@ class Reader:
         votes = [RISK[action["blast_radius"]], RISK[formula.get("floor", "low")], RISK[rule["tier"]], {"A": 1,
         "D": 3}.get(letter, 2)]
         votes.append(2 if action["secrets"] else 1)
+        visible = {"create_tag", "create_release", "upload_asset", "publish_site", "promote_file"}
+        votes.append(2 if visible & set(formula.get("effects", [])) else 1)
         hosts = [h for h in formula.get("hosts", []) if not h.endswith(" policy")]
         methods = {m for h in formula.get("hosts", []) if h.endswith(" policy") for m in h.split()[0].split(",")}
         asked = {m for h in hosts for m in h.split()[0].split(",")}

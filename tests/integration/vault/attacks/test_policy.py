@@ -202,7 +202,9 @@ def test_attack_44_a_policy_approved_by_who_was_sent_away(
 @attack(64, "The formula's file changed after the policy named it", forge="allows", vault="formula-digest",
         check="a formula's bytes are those whose digest the policy names")  # fmt: skip
 def test_attack_64_another_formula_under_the_same_name(own: Keep, off: Blind) -> Seen:
-    other = (formula_bytes("gamma") or b"").replace(b"Stands for any formula.", b"Does another thing.")
+    there = formula_bytes("gamma") or b""
+    other = there.replace(b"Stands for any formula.", b"Does another thing.")
+    other = f'overrides = "{sha256(there)}"\n'.encode() + other
     own.edit({"formulas/gamma.toml": other}, by=APPROVER)
     own.dispatch().turn()
     assert len(own.dispatch().ledger.trust) == 2, "an approver may change formulas; the policy decides which count"

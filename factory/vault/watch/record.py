@@ -47,7 +47,8 @@ class Record:
 
     def told(self) -> Settings:
         """As the trusted part takes it."""
-        return Settings(self.digest, self.generation, self.since, self.at, "; ".join(self.wrong))
+        last = self.changes[-1].words if self.changes else ()
+        return Settings(self.digest, self.generation, self.since, self.at, "; ".join(self.wrong), "; ".join(last))
 
     def changed_since(self, generation: int) -> tuple[str, ...]:
         """What changed after that generation, in words, as far as it is remembered."""
@@ -60,17 +61,17 @@ def after(
     """The record of one more look. The generation grows with every change that is seen, also back to what was; it is
     never below the time in seconds, so that losing the record does not bring an earlier one back."""
     digest = settings.digest(facts)
-    # The forge tells whole seconds: what happened in the rest of this one came before the look, or after it.
-    fresh = at + timedelta(seconds=1)
+    fresh = at + settings.SECOND
     if before is None:
         return Record(digest, int(at.timestamp()), fresh, at, looked, wrong, facts, (), poll_seconds)
+    gap = at - before.at > timedelta(seconds=POLLS * max(poll_seconds, before.poll_seconds))
     if before.digest != digest:
         generation = max(before.generation + 1, int(at.timestamp()))
         change = Change(generation, at, settings.changes(before.facts, facts))
+        since = fresh if gap else settings.settled(before.facts, facts, before.at, at)
         return Record(
-            digest, generation, fresh, at, looked, wrong, facts, (*before.changes, change)[-KEPT:], poll_seconds
+            digest, generation, since, at, looked, wrong, facts, (*before.changes, change)[-KEPT:], poll_seconds
         )
-    gap = at - before.at > timedelta(seconds=POLLS * max(poll_seconds, before.poll_seconds))
     since = fresh if gap else before.since
     return Record(digest, before.generation, since, at, looked, wrong, facts, before.changes, poll_seconds)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from factory.forge import decode
@@ -21,6 +22,8 @@ from factory.vault.canonical import json_bytes, sha256
 Facts = Mapping[str, Any]
 """``repo``, ``rules`` (as the forge tells them) and ``people`` (login -> id and permission); plain JSON."""
 WRITES = frozenset({"write", "admin", "owner"})
+SECOND = timedelta(seconds=1)
+"""The forge tells whole seconds: what happened in the rest of one came before what it tells of it, or after."""
 _LISTS = ("push_whitelist_teams", "merge_whitelist_teams", "approvals_whitelist_teams")
 
 
@@ -149,6 +152,29 @@ def changes(before: Facts, after: Facts) -> tuple[str, ...]:
         if was != now:
             found.append(f"{login}: {_right(was)}, now {_right(now)}")
     return tuple(found)
+
+
+def settled(before: Facts, after: Facts, seen: datetime, at: datetime) -> datetime:
+    """From when on nothing changed any more, of what differs between a look at ``seen`` and one at ``at``: until the
+    later one, for all that anybody knows. Only of a branch rule the forge tells when it changed last; so where nothing
+    differs but rules that are still there, it is from the second after that."""
+    latest = at
+    old, new = ({str(rule.get("rule_name", "")): rule for rule in facts["rules"]} for facts in (before, after))
+    kept = [name for name in new if name in old]
+    if [*old] == kept and all(before[key] == after[key] for key in before.keys() | after.keys() if key != "rules"):
+        moments = [_moment(rule.get("updated_at")) for name, rule in new.items() if old.get(name) != rule]
+        told = [moment for moment in moments if moment is not None and seen - SECOND <= moment <= at]
+        if moments and len(told) == len(moments):
+            latest = max(told)
+    return latest + SECOND
+
+
+def _moment(text: object) -> datetime | None:
+    try:
+        told = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return told if told.tzinfo is not None else None
 
 
 def _words(value: object) -> str:

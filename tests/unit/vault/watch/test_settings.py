@@ -211,6 +211,59 @@ def test_what_was_seen_in_the_same_second_is_not_taken_for_watched() -> None:
     assert first.since == first.at + timedelta(seconds=1)
 
 
+def at(seconds: float) -> str:
+    return (NOON + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+
+
+def with_rule(seconds: float, name: str = "mai[n]", **values: Any) -> dict[str, Any]:
+    """As set up, with a rule that was changed at that time."""
+    facts = as_set_up()
+    rule(facts, name).update(updated_at=at(seconds), **values)
+    return facts
+
+
+def test_a_changed_rule_is_watched_from_the_second_after_its_change_on() -> None:
+    """What is asked for a little later was asked for under the rule as it is, however long nobody looked."""
+    first = looked(None, as_set_up(), 0)
+    then = looked(first, with_rule(10, required_approvals=0), 100)
+    assert then.since == NOON + timedelta(seconds=11)
+    back = looked(then, with_rule(130), 150)
+    assert back.since == NOON + timedelta(seconds=131), "the latest change counts"
+    more = with_rule(130)
+    more["rules"].append({**rule(more, "aut[o]"), "rule_name": "edi[t]/**", "updated_at": at(160)})
+    assert looked(back, more, 170).since == NOON + timedelta(seconds=161), "one that was added"
+    two = with_rule(160)
+    rule(two, "aut[o]")["updated_at"] = at(155)
+    assert looked(back, two, 170).since == NOON + timedelta(seconds=161)
+
+
+def test_whatever_else_changed_is_watched_from_the_look_on() -> None:
+    """Nobody tells when it changed: it may have been after a request that was opened in between."""
+    first = looked(None, as_set_up(), 0)
+
+    def since(facts: dict[str, Any], seconds: float = 100) -> datetime:
+        return looked(first, facts, seconds).since - timedelta(seconds=seconds + 1)
+
+    gone, person, repo, order = (with_rule(10) for _ in range(4))
+    gone["rules"].pop()
+    person["people"]["dev-bot"]["permission"] = "write"
+    repo["repo"]["archived"] = True
+    order["rules"].reverse()
+    for facts in (gone, person, repo, order, changed()):
+        assert since(facts) == NOON
+    for told in ("", "never", "2026-11-28T12:00:10", at(200), at(-2), None):
+        assert since(with_rule(0, required_approvals=0) | {"rules": [
+            {**one, "updated_at": told} if one["rule_name"] == "mai[n]" else one
+            for one in with_rule(0, required_approvals=0)["rules"]]}) == NOON, told  # fmt: skip
+    assert since(with_rule(10), 181) == NOON, "nor what was not watched for so long"
+
+
+def test_what_changed_last_is_told() -> None:
+    told = looked(looked(None, as_set_up(), 0), changed(), 60).told()
+    assert told.changed == "private of the repo: True, now False"
+    assert looked(None, as_set_up(), 0).told().changed == ""
+
+
 def test_the_record_is_kept_whole(tmp_path: Path) -> None:
     seen = looked(looked(None, as_set_up(), 0), changed(), 60)
     record.write(tmp_path, seen)

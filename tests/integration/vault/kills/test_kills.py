@@ -13,7 +13,6 @@ import re
 import resource
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -25,9 +24,11 @@ import pytest
 
 from tests.integration.vault.history import Line, check
 from tests.integration.vault.kills.ground import Ground
+from tests.integration.vault.kills.nursery import Nursery
 from tests.integration.vault.kills.world import World, branch
-from tests.soak_report import ROOT, counts, record, seed_of_part
+from tests.soak_report import counts, record, seed_of_part
 
+WORK = "tests.integration.vault.kills.worker:work"
 HOSTS = ("one", "one", "two")
 """Where the three run: of a dispatcher of another host nothing can be proved."""
 
@@ -38,7 +39,7 @@ class Nest:
 
     folder: Path
     rng: random.Random
-    nursery: subprocess.Popen[str]
+    nursery: Nursery
     pids: list[int] = field(default_factory=lambda: [0, 0, 0])
     stopped: dict[int, float] = field(default_factory=dict)
     """Until when they are stopped."""
@@ -48,11 +49,8 @@ class Nest:
     def fill(self) -> None:
         for place, pid in enumerate(self.pids):
             if not pid or not Path(f"/proc/{pid}").exists():
-                assert self.nursery.stdin is not None
-                assert self.nursery.stdout is not None
-                self.nursery.stdin.write(f"{self.folder} {HOSTS[place]} {self.rng.getrandbits(40)}\n")
-                self.nursery.stdin.flush()
-                self.pids[place] = int(self.nursery.stdout.readline())
+                words = (str(self.folder), HOSTS[place], str(self.rng.getrandbits(40)))
+                self.pids[place] = self.nursery.child(WORK, *words)
 
     def strike(self, row: list[Line]) -> None:
         """Something bad happens to one of them, or to the forge. Half of the time it is one that has just started a
@@ -106,13 +104,9 @@ class Nest:
 
 
 @pytest.fixture
-def nursery() -> Iterator[subprocess.Popen[str]]:
-    argv = [sys.executable, "-m", "tests.integration.vault.kills.nursery"]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        yield process
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait(10)
+def nursery() -> Iterator[Nursery]:
+    with Nursery.start() as made:
+        yield made
 
 
 def test_a_branch_is_found_where_git_tidied_up(tmp_path: Path) -> None:
@@ -137,7 +131,7 @@ COUNTED = ("kill", "stop", "starve", "lock", "DONE", "PARKED", "FAILED", "REVOKE
 
 
 @pytest.mark.parametrize("actions", counts(40, 2_000))
-def test_random_kills(tmp_path: Path, nursery: subprocess.Popen[str], actions: int) -> None:
+def test_random_kills(tmp_path: Path, nursery: Nursery, actions: int) -> None:
     """A kill for each action at least, something bad every 0.15 to 0.5 s (in the short form more often), but a second
     more where nothing was written since the last one; in the long form on one ledger after the other."""
     total: Counter[str] = Counter()
@@ -158,7 +152,7 @@ def test_random_kills(tmp_path: Path, nursery: subprocess.Popen[str], actions: i
 
 
 def one_ledger(
-    folder: Path, nursery: subprocess.Popen[str], actions: int, rng: random.Random, rest: tuple[float, float]
+    folder: Path, nursery: Nursery, actions: int, rng: random.Random, rest: tuple[float, float]
 ) -> Counter[str]:
     ground = Ground(folder, actions)
     world = World(folder / "remote.git", folder / "door", rng.getrandbits(30))

@@ -199,8 +199,9 @@ class LoggedChain(Chain):
         return landed
 
 
-def work(folder: Path, host: str, seed: int) -> None:
+def work(place: str, host: str, number: str) -> None:
     """Turn until killed. What nothing should ever raise is left in ``crashes``."""
+    folder, seed = Path(place), int(number)
     home = folder / f"host-{host}"
     try:
         with enlist(home, [home], host) as instance:

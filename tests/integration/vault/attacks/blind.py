@@ -1,23 +1,49 @@
-"""Single checks switched off: the one fact that a check looks at is made to look right, and nothing else is touched."""
+"""Single checks switched off: the one fact that a check looks at is made to look right, and nothing else is touched.
+
+A dispatcher is a process of its own: what stands in a check's place is carried over to it, after the fork and before
+its program begins. Its code knows no switch. Here in the test the same is in place, for what a test asks directly.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 import pytest
 
 from factory.vault import approval, authority, gather, verify
 from factory.vault.approval import Bench, Review, Verdict
 from factory.vault.verify import Case, Verified
+from tests.integration.vault.attacks.inside import Off
+
+switched: list[Off] = []
+"""What is off now."""
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A monkeypatch that the processes of the keeps share; what is put in must be able to travel (``carry``)."""
+
+    here: pytest.MonkeyPatch
+
+    def setattr(self, where: Any, name: str, value: Any) -> None:
+        self.here.setattr(where, name, value)
+        switched.append(Off(where, name, value))
+
+    def setenv(self, name: str, value: str) -> None:
+        self.here.setenv(name, value)
+        switched.append(Off(None, name, value))
 
 
 class Blind:
     """What a vault does not see any more, until the test ends."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.patch = patch
+        patch.setattr(sys.modules[__name__], "switched", [])
+        self.patch = Patch(patch)
 
     def review(self, *facts: str) -> None:
         """Of an approval: ``commit``, ``dismissed``, ``stale``, ``official``, ``at``, ``listed``, ``barred``."""

@@ -12,7 +12,8 @@ from factory.testing.forge_process import ForgeProcess
 from tests.contract.conftest import SITES, Site
 from tests.contract.conftest import real as real
 from tests.integration.vault.attacks.blind import Blind
-from tests.integration.vault.attacks.keep import Keep
+from tests.integration.vault.attacks.keep import OPEN, Keep
+from tests.integration.vault.attacks.program import close_nursery
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +35,30 @@ def town(request: pytest.FixtureRequest) -> tuple[Site, Path | None]:
         return request.getfixturevalue("real"), None
     found: tuple[Site, Path] = request.getfixturevalue("embedded")
     return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nursery() -> Iterator[None]:
+    """Ended, where one was needed."""
+    yield
+    close_nursery()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ended() -> Iterator[None]:
+    """No process of a keep outlives the module."""
+    yield
+    while OPEN:
+        OPEN.pop().close()
+
+
+@pytest.fixture(autouse=True)
+def ended_at_once() -> Iterator[None]:
+    """Nor a keep's of one test that test."""
+    before = len(OPEN)
+    yield
+    while len(OPEN) > before:
+        OPEN.pop().close()
 
 
 @pytest.fixture(scope="module")

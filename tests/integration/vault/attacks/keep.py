@@ -1,6 +1,7 @@
-"""A vault on a forge that is really there: its accounts, rules, reviews and merges; only the runner stands in.
+"""A vault on a forge that is really there: its accounts, rules, reviews and merges; only the run itself stands in.
 
-One ``Town`` (forge and accounts) serves all; a ``Keep`` is one ops repo in it with its sentinel and its dispatchers.
+One forge with its accounts serves all; a ``Keep`` is one ops repo in it with its sentinel and its dispatchers, each of
+them the program that ``factory up`` starts, in a process and a home of its own (``inside`` says what differs).
 What an adversary does, it does with an account's own token over HTTP or git, and ``said`` is what the forge answered.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
+import signal
 import sqlite3
 import subprocess
 from base64 import b64encode
@@ -21,6 +23,9 @@ from typing import Any
 
 import pytest
 
+from factory.app.places import sentinel_door
+from factory.app.projects import ProjectState
+from factory.app.vault_showing import listed
 from factory.config.model import DEFAULT_ACCOUNTS
 from factory.errors import ForgeRefused
 from factory.forge.values import BranchProtection, RepoName, ReviewState
@@ -29,19 +34,22 @@ from factory.git.hardened import Git
 from factory.ops.routes import unprotected_patterns
 from factory.vault.action import Action, Tier
 from factory.vault.authority import controlled
-from factory.vault.canonical import sha256
+from factory.vault.canonical import Refused, sha256
 from factory.vault.chain import Chain
-from factory.vault.dispatch import Dispatcher, Patience
-from factory.vault.gather import Handed
-from factory.vault.ledger import ALL, Entry, State
+from factory.vault.ledger import ALL, Entry, Ledger, State
+from factory.vault.ledger import read as read_entry
 from factory.vault.ports import Settings
 from factory.vault.watch import record
-from factory.vault.watch.forge_reads import ForgeReads
+from factory.vault.watch.asking import AskedSentinel
 from factory.vault.watch.sentinel import Post
-from factory.vault.watch.settings import Expected, writers
+from factory.vault.watch.settings import Expected
 from tests.contract.conftest import Site, fresh, soon
+from tests.integration.vault.attacks.carry import packed
+from tests.integration.vault.attacks.inside import FOR_EVER
+from tests.integration.vault.attacks.program import Runs
+from tests.integration.vault.attacks.served import Host, Served
 from tests.integration.vault.commits import commit_tree, git
-from tests.integration.vault.house import Runner, formula_bytes
+from tests.integration.vault.house import formula_bytes
 
 FOUNDER, APPROVER, OUTSIDER = "founder", "approver", "outsider"
 VAULT, FACTORY, DISPATCHER, DEV = "vault-bot", "factory-bot", "dispatcher-bot", "dev-bot"
@@ -52,6 +60,8 @@ ACCOUNTS = {duty: DEV if duty in ROLES else login for duty, login in DEFAULT_ACC
 BOTS = tuple(dict.fromkeys(ACCOUNTS.values()))
 TIERS = {"alpha": "low", "beta": "medium", "gamma": "high", "delta": "high"}
 DAY = timedelta(days=1)
+OPEN: list[Keep] = []
+"""Those whose processes may run."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +92,9 @@ class Keep:
     """The forge's refusals, in its words."""
     actions: dict[str, Action] = field(default_factory=dict)
     """Every one that was made here, by id."""
-    signed: frozenset[int] = frozenset()
-    clockwork: float = 0.0
-    skew: timedelta = timedelta(0)
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-    _standing: tuple[Dispatcher, Runner] | None = None
+    _served: dict[str, tuple[Served, Runs]] = field(default_factory=dict)
+    _reader: Chain | None = None
 
     def __post_init__(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -104,7 +112,11 @@ class Keep:
         self.site.admin.only_merge(self.ops)
         self.site.admin.edit_repo(self.ops, has_actions=False)
         self.protect()
-        self.post = self._sentinel()
+        self.skew, self.clockwork = timedelta(0), 0.0
+        self.host = self._host("host")
+        self.post = self._eye()
+        self.sentinel = self.host.program("watch")
+        OPEN.append(self)
 
     # ---- building --------------------------------------------------------------------------------------------------
 
@@ -140,10 +152,15 @@ class Keep:
             text += f'\n[formulas."{name}@1"]\ntier = "{tier}"\ndigest = "{digest}"\n{rule}'
         return text.encode()
 
+    def seeds(self) -> dict[str, bytes]:
+        """What main begins with."""
+        return {"README.md": b"# ops\n", "factory.toml": b"schema = 1\n", "vault/policy.toml": self.policy()}
+
     def _seed(self) -> None:
-        policy = self.policy()
-        seed = {"README.md": b"# ops\n", "factory.toml": b"schema = 1\n", "vault/policy.toml": policy}
-        first, auto = self.commit(seed), self.commit({"vault/actions/.gitkeep": b""})
+        seeds = self.seeds()
+        policy = seeds.get("vault/policy.toml", b"")
+        first = self.seed = self.commit(seeds)
+        auto = self.commit({"vault/actions/.gitkeep": b""})
         journal = self.commit({"runs/.gitkeep": b""})
         heads = {"main": first, "auto": auto, "journal": journal}
         assert not self.push(FOUNDER, *(f"{oid}:refs/heads/{name}" for name, oid in heads.items()))
@@ -157,13 +174,23 @@ class Keep:
         now = datetime.now(UTC).replace(microsecond=0)
         self.chain("genesis").append([Entry("GENESIS", ALL, secrets.token_hex(16), "init/1", now, evidence=genesis)])
 
-    def _sentinel(self) -> Post:
-        """Its eye, which has watched for a day already."""
+    def _host(self, name: str) -> Host:
+        """A machine as set-up leaves it, with the tokens of those that act there."""
+        accounts = {duty: self.site.login(login) for duty, login in ACCOUNTS.items()}
+        project = RepoName(self.ops.owner, self.ops.name.removesuffix("-ops"))
+        ids = {self.site.login(who): self.ids[who] for who in BOTS}
+        known = ProjectState(str(project), str(self.ops), self.seed, self.repo_id, self.repo_id, "main", ids,
+                             accounts=accounts)  # fmt: skip
+        acting = [accounts[duty] for duty in ("dispatcher", "sentinel", "factory")]
+        tokens = {login: self.site.tokens[login] for login in acting}
+        return Host(self.root / "hosts" / name, name, self.site.url, self.ops, known, tokens)
+
+    def _eye(self) -> Post:
+        """What the sentinel's process will find: it has watched for a day already."""
         accounts = {duty: self.site.login(login) for duty, login in ACCOUNTS.items()}
         expected = Expected(self.ops, self.repo_id, accounts, unprotected_patterns())
-        (self.root / "sentinel").mkdir()
-        post = Post(expected, self.site.client(SENTINEL), self.root / "sentinel")
-        first = post.look(whole=True, poll_seconds=3600)
+        post = Post(expected, self.site.client(SENTINEL), self.host.folder)
+        first = post.look(whole=True, poll_seconds=FOR_EVER)
         assert not first.wrong, first.wrong
         record.write(post.folder, replace(first, since=first.since - DAY, generation=first.generation - 86400))
         return post
@@ -364,48 +391,106 @@ class Keep:
 
     # ---- the vault -------------------------------------------------------------------------------------------------
 
+    @property
+    def skew(self) -> timedelta:
+        """How far the clock of the dispatchers' hosts is ahead."""
+        return self._skew
+
+    @skew.setter
+    def skew(self, ahead: timedelta) -> None:
+        self._skew = ahead
+        self._set_clocks()
+
+    @property
+    def clockwork(self) -> float:
+        """The dispatchers' monotonic clock."""
+        return self._clockwork
+
+    @clockwork.setter
+    def clockwork(self, seconds: float) -> None:
+        self._clockwork = seconds
+        self._set_clocks()
+
+    def _set_clocks(self) -> None:
+        told = f"{self._skew.total_seconds()} {getattr(self, '_clockwork', 0.0)}"
+        (self.root / "clock").write_text(told, encoding="ascii")
+
+    def signed_by(self, told: Callable[[bytes, tuple[int, ...]], frozenset[int]]) -> None:
+        """Whose signatures there are over a statement, in place of looking for them."""
+        (self.root / "signers").write_bytes(packed(told))
+
     def settings(self) -> Settings:
-        return self.post.look(whole=True, poll_seconds=3600).told()
+        """What the sentinel's process sees now."""
+        self.watched()
+        return AskedSentinel(self.host.folder, sentinel_door(self.host.state), self.host.ops, fresh_s=0.0).settings()
 
-    def dispatcher(self, name: str = "", runner: Runner | None = None, patience: Patience | None = None
-                   ) -> tuple[Dispatcher, Runner]:  # fmt: skip
-        """A dispatcher's turns, in this process. ``runner`` counts effects instead of having them."""
-        name, runner = name or fresh("d"), runner or Runner()
-        runner.me = f"host/{name}"
-        client = self.site.client(DISPATCHER)
-        reads = ForgeReads(client, self.ops, lambda: writers(self.post.look(whole=True, poll_seconds=3600).facts))
-        token = self.site.tokens[self.site.login(DISPATCHER)]
-        handed = Handed(
-            Git(self.root / name / "repo.git", f"{self.site.url}/{self.ops}.git", token), reads, self, runner, self,
-            formula_bytes, clock=lambda: datetime.now(UTC) + self.skew, monotonic=lambda: self.clockwork,
-        )  # fmt: skip
-        return Dispatcher(handed, runner.me, self.root / name / "ledger.json", patience), runner
+    def watched(self) -> None:
+        """Have the sentinel's process running; it looks when it is asked."""
+        if not self.sentinel.alive:
+            self.sentinel.turn()
 
-    def signers(self, statement: bytes, action: str) -> frozenset[int]:
-        return self.signed
+    def dispatcher(self, name: str = "") -> tuple[Served, Runs]:
+        """One more dispatcher, on a host of its own that never saw the ledger, and what it starts. The sentinel is the
+        same: its answers are read over there as they are here."""
+        host = self._host(name or fresh("d"))
+        seen, door = host.folder / record.NAME, sentinel_door(host.state)
+        seen.symlink_to(self.host.folder / record.NAME)
+        door.symlink_to(sentinel_door(self.host.state))
+        return self._serve(host)
 
-    def sign(self, data: bytes) -> str:
-        return ""
+    def _serve(self, host: Host) -> tuple[Served, Runs]:
+        runs = Runs(host.home / "runs")
+        told = {"clock": self.root / "clock", "signers": self.root / "signers"}
+        program = host.program("serve", runs=runs.folder, **told)
+        self._served[host.name] = Served(host, program, self.watched, self.ledger), runs
+        return self._served[host.name]
 
-    def dispatch(self) -> Dispatcher:
+    def dispatch(self) -> Served:
         """The one that serves this repo from first to last."""
-        if self._standing is None:
-            self._standing = self.dispatcher()
-        return self._standing[0]
+        return self._standing()[0]
 
-    def runner(self) -> Runner:
-        """That dispatcher's."""
-        self.dispatch()
-        assert self._standing is not None
-        return self._standing[1]
+    def _standing(self) -> tuple[Served, Runs]:
+        return self._served.get("host") or self._serve(self.host)
 
-    def run(self, turns: int = 3, runner: Runner | None = None) -> tuple[Dispatcher, Runner]:
+    def runner(self) -> Runs:
+        """What that one starts."""
+        return self._standing()[1]
+
+    def run(self, turns: int = 3) -> tuple[Served, Runs]:
         """A fresh dispatcher that turns a few times: what it saw and what it started."""
-        dispatcher, runner = self.dispatcher(runner=runner)
+        dispatcher, runner = self.dispatcher()
         for _ in range(turns):
             dispatcher.turn()
         return dispatcher, runner
 
+    def close(self) -> None:
+        """End the processes; asked again, they begin anew."""
+        for served, _ in self._served.values():
+            served.program.end(signal.SIGKILL)
+        self.sentinel.end(signal.SIGKILL)
+        self.host.deployment.close()
+
+    def ledger(self) -> Ledger:
+        """As it stands on the forge now; up to the first thing on it that may not be there."""
+        if self._reader is None:
+            self._reader = self.chain(fresh("reader"))
+        try:
+            return self._reader.sync()
+        except Refused:
+            return self._reader.ledger
+
+    def told(self) -> dict[str, Any]:
+        """What ``factory vault list`` says on the dispatcher's host."""
+        return listed(self.host.deployment)
+
     def state(self, id: str) -> State:
         """What the ledger says of an action now, read by somebody new."""
         return self.chain(fresh("reader")).sync().state(id)
+
+    def entries(self, id: str) -> list[Entry]:
+        """All of an action, in order."""
+        tip = self.tip("ledger")
+        names = git(self.work.repo, "ls-tree", "-r", "--name-only", tip, f"e/{id}/").split("\n") if tip else []
+        blobs = self.work.read([f"{tip}:{name}" for name in names if name], 65536)
+        found = [read_entry(name, data or b"") for name, data in zip(filter(None, names), blobs, strict=True)]
+        return sorted(found, key=lambda entry: entry.seq)

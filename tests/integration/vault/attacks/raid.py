@@ -29,9 +29,10 @@ def refused(keep: Keep, act: Callable[[], str]) -> tuple[Forge, str]:
 
 
 def effects(keep: Keep, id: str) -> int:
-    """How often the action started when the module's dispatcher has looked."""
-    runner = keep.runner()
+    """How often the action started when the module's dispatcher has had a turn: as written down behind its runner's
+    port, and each of these runs stands on the forge's ledger as STARTED."""
     keep.dispatch().turn()
-    return sum(1 for order in runner.orders if order.id.partition("+")[0] == id and not order.probe)
-
-
+    runs = [order for order in keep.runner().orders if order.id.partition("+")[0] == id and not order.probe]
+    started = {entry.run for order in runs for entry in keep.entries(order.id) if entry.kind == "STARTED"}
+    assert {order.run for order in runs} <= started, "nothing starts before its STARTED stands on the ledger"
+    return len(runs)

@@ -20,6 +20,14 @@ test goes on as if it had not (a forge that was broken into, a site admin, a rac
 same. *Check off* says what happens when just that check of the vault is switched off: then the attack has its effect,
 or the line says why it cannot. A dash: the forge has no say in it.
 
+What refuses or starts is the program that `factory up` starts for the vault, as a process of its own: its account's
+token, its state folder, git and HTTP to the forge, the ledger on its branch, and a sentinel that is a process as well.
+What it did is read from outside: from the ledger, from what it says of itself (`factory status`), and from behind its
+runner's port, where a start is written down (where a test is about runs, it is had). A check is switched off inside
+that process, after it was forked and before its program begins; the program itself has no switch. Tests without such a
+process are about a function of bytes or values, a page, or one git command, or need days or crashes between two steps;
+they say so.
+
 The page is written by `python -m tests.integration.vault.attacks.table`; a test holds it to what the tests declare.
 What the codes mean to people stands in [the words of refusals](../../factory/vault/people/words.py).
 

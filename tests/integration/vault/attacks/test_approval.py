@@ -11,7 +11,6 @@ import pytest
 from factory.vault import gather
 from factory.vault.canonical import Refused
 from factory.vault.policy import read as read_policy
-from factory.vault.ports import Outcome
 from factory.vault.verify import Case
 from tests.contract.conftest import Site, fresh
 from tests.integration.vault.attacks.blind import Blind
@@ -184,7 +183,8 @@ def test_attack_44_an_approver_who_was_sent_away(keep: Keep, off: Blind) -> Seen
     def blind() -> None:
         keep.site.admin.set_collaborator(keep.ops, keep.site.login(APPROVER), "write")
         off.settings()
-        off.case(lambda case: replace(case, humans=frozenset(keep.ids.values())))
+        everybody = frozenset(keep.ids.values())
+        off.case(lambda case: replace(case, humans=everybody))
 
     try:
         return raid(keep, act, blind)
@@ -237,7 +237,7 @@ def test_attack_46_taken_back_at_the_last_moment(own: Keep, off: Blind) -> Seen:
         assert effects(own, asked.id) == 0
         assert own.dispatch().ledger.state(asked.id).kind == "VERIFIED"
         own.dismiss(asked, review)
-        runner._done.append((runner.orders[-1], Outcome("done")))
+        runner.end(runner.orders[-1])
         return asked.id
 
     def first_look_only() -> None:

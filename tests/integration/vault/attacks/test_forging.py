@@ -66,25 +66,25 @@ STYLES = {"squash": "not-a-merge", "rebase": "not-a-merge", "fast-forward-only":
         vault="not-a-merge | no-pull-request", off="cannot: the request is found by the second parent of its merge",
         check="what adds the file is the merge of a pull request's recorded head")  # fmt: skip
 @pytest.mark.parametrize("style", STYLES)
-def test_attack_40_other_styles_of_merging(keep: Keep, style: str) -> Seen:
+def test_attack_40_other_styles_of_merging(own: Keep, style: str) -> Seen:
     def act() -> str:
-        asked = keep.ask(keep.action("gamma"))
+        asked = own.ask(own.action("gamma"))
         if style == "rebase-merge":  # else there is nothing to rebase
-            keep.edit({"README.md": asked.id.encode()})
-        keep.review(asked)
-        path = f"/repos/{keep.ops}/pulls/{asked.number}/merge"
+            own.edit({"README.md": asked.id.encode()})
+        own.review(asked)
+        path = f"/repos/{own.ops}/pulls/{asked.number}/merge"
         body = {"Do": style, "head_commit_id": asked.head}
         with pytest.raises(ForgeRefused) as no:
-            keep.site.client(VAULT).send("POST", path, doing="merging", body=body)
-        keep.said.append(no.value.message)
-        keep.site.admin.edit_repo(keep.ops, allow_squash_merge=True, allow_rebase=True, allow_rebase_explicit=True,
+            own.site.client(VAULT).send("POST", path, doing="merging", body=body)
+        own.said.append(no.value.message)
+        own.site.admin.edit_repo(own.ops, allow_squash_merge=True, allow_rebase=True, allow_rebase_explicit=True,
                                   allow_fast_forward_only_merge=True)  # fmt: skip
-        merged = soon(keep.site, lambda: keep.site.call("POST", path, body, who=VAULT), lambda told: told.is_success)
+        merged = soon(own.site, lambda: own.site.call("POST", path, body, who=VAULT), lambda told: told.is_success)
         assert merged.status_code == 200, merged.text
-        keep.site.admin.only_merge(keep.ops)
+        own.site.admin.only_merge(own.ops)
         return asked.id
 
-    forge, code = refused(keep, act)
+    forge, code = refused(own, act)
     assert code == STYLES[style]
     return Seen(forge, code, "cannot: the request is found by the second parent of its merge")
 

@@ -12,7 +12,7 @@ import pytest
 
 from factory.vault import authority, gather, verify
 from factory.vault.action import Action, Tier
-from factory.vault.canonical import Refused, sha256
+from factory.vault.canonical import sha256
 from factory.vault.dispatch import Dispatcher
 from factory.vault.policy import Ruling
 from factory.vault.verify import Case
@@ -56,7 +56,7 @@ def test_attack_9_policy_loosened_first(own: Keep, off: Blind) -> Seen:
 
     own.edit({"vault/policy.toml": own.policy(2, {"gamma": "medium"})}, by=APPROVER)
     forge, code = refused(own, act)
-    assert any("does not count" in words for words in own.dispatch().alarms.values())
+    assert "its change of the controlled set does not count" in own.dispatch().program.said
     assert len(own.dispatch().ledger.trust) == 1
     off.approved_for_trust()
     own.edit({"README.md": b"# moved on\n"})
@@ -74,25 +74,14 @@ def test_attack_10_policy_rollback(own: Keep, off: Blind) -> Seen:
     dispatcher.turn()
     assert [entry.evidence["policy_version"] for entry in dispatcher.ledger.trust] == [1, 2]
     own.edit({"vault/policy.toml": own.policy(1)})
-    codes = []
-    real = gather.trust
-
-    def told(*args: Any) -> dict[str, object]:
-        try:
-            return real(*args)
-        except Refused as refused:
-            codes.append(refused.code)
-            raise
-
-    off.patch.setattr(gather, "trust", told)
     dispatcher.turn()
+    assert "does not count: policy version 1 does not follow 2" in dispatcher.program.said
     assert len(dispatcher.ledger.trust) == 2
     read = authority.read
     off.patch.setattr(authority, "read", lambda data, bots: replace(read(data, bots), version=time.monotonic_ns()))
-    own.run(1)
     dispatcher.turn()
     assert dispatcher.ledger.trust[-1].evidence["policy_digest"] == sha256(own.policy(1))
-    return Seen("allows", codes[0])
+    return Seen("allows", "policy-rollback")
 
 
 @attack(13, "The same content under a new id, of a formula that does it once", forge="allows", vault="duplicate",
@@ -151,6 +140,8 @@ def test_attack_24_low_by_its_own_word_on_main(keep: Keep, off: Blind) -> Seen:
     "limit", ["[per_day]\nlow = 3\n", "per_requester_day = 3\n", "per_day = 3\n"], ids=["tier", "asker", "formula"]
 )
 def test_attack_25_a_flood_of_low_ones(tmp_path: Path, off: Blind, limit: str) -> Seen:
+    """Without a process: the forge's clock, which counts here, would have to be moved by a day."""
+
     def starts(house: House) -> int:
         """How many of eight start today."""
         of_the_formula = limit.startswith("per_day")
@@ -192,7 +183,7 @@ def test_attack_44_a_policy_approved_by_who_was_sent_away(
     dispatcher = own.dispatch()
     dispatcher.turn()
     assert len(dispatcher.ledger.trust) == 1
-    assert any("lost its rights" in words for words in dispatcher.alarms.values())
+    assert "lost its rights" in dispatcher.program.said
     off.patch.setattr(ForgeReads, "humans", lambda self, ids: ids)
     dispatcher, _ = own.run(1)
     assert len(dispatcher.ledger.trust) == 2

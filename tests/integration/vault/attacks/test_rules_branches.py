@@ -153,11 +153,11 @@ def test_rule_no_workflows_on_the_ops_repo(own: Keep, off: Blind) -> Seen:
       check="what is merged and what is on the ledger decides")  # fmt: skip
 def test_rule_refs_of_the_factory_carry_no_safety(own: Keep, off: Blind) -> Seen:
     """Leases, signs of life and work in progress, forged; then all of them deleted while an action is under way."""
-    asked: set[str] = set()
-    real = ForgeReads.refs
+    asked, real = own.root / "asked", ForgeReads.refs
 
     def refs(reads: ForgeReads, *prefixes: str) -> Mapping[str, str]:
-        asked.update(prefixes)
+        with asked.open("a", encoding="ascii") as file:
+            file.write("".join(f"{prefix}\n" for prefix in prefixes))
         return real(reads, *prefixes)
 
     off.patch.setattr(ForgeReads, "refs", refs)
@@ -171,7 +171,8 @@ def test_rule_refs_of_the_factory_carry_no_safety(own: Keep, off: Blind) -> Seen
     assert not own.push(FACTORY, *(f":{name}" for name in names))
     assert effects(own, good) == 1
     assert effects(own, good) == 1, "and it stays at one"
-    assert asked == {"refs/heads/main", "refs/heads/auto", "refs/heads/ledger", "refs/heads/vault/", "refs/pull/"}
+    names = {*asked.read_text(encoding="ascii").split()}
+    assert names == {"refs/heads/main", "refs/heads/auto", "refs/heads/ledger", "refs/heads/vault/", "refs/pull/"}
     return Seen("allows", "nothing is done",
                 "cannot: the vault asks the forge for four names, and none of these is among them")  # fmt: skip
 

@@ -1,7 +1,8 @@
 """No row of pull requests that were approved for low and medium loosens any later decision (attacks 9 and 24).
 
 Requests, changes of the controlled set, time: in any order, approved by anybody but an admin. After each step every
-probe is decided as a dispatcher would decide it then, and none is easier than it was in the beginning.
+probe is decided as a dispatcher would decide it then, and none is easier than it was in the beginning. Without a
+process: it is a property of the functions that decide, over thousands of rows.
 """
 
 from __future__ import annotations

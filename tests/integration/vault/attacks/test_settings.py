@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from factory.app.vault_showing import shown
 from factory.forge.values import RepoName
 from factory.vault.dispatch import Dispatcher
 from factory.vault.gather import Gather
 from tests.contract.conftest import fresh
 from tests.integration.vault.attacks.blind import Blind
-from tests.integration.vault.attacks.keep import FACTORY, FOUNDER, Asked, Keep
+from tests.integration.vault.attacks.keep import FACTORY, FOUNDER, OUTSIDER, Asked, Keep
 from tests.integration.vault.attacks.raid import effects, raid
 from tests.integration.vault.attacks.register import Seen, attack, rule
 from tests.integration.vault.house import OPS, House, policy_bytes
@@ -148,6 +149,8 @@ def test_rule_repo_identity(own: Keep, off: Blind) -> Seen:
 @rule("Another repo, when nothing but a repeated action is due", vault="frozen",
       check="forge, id, owner and name are those of GENESIS, every time something is to be done")  # fmt: skip
 def test_rule_repo_identity_for_a_repeated_action(tmp_path: Path, off: Blind) -> Seen:
+    """Without a process: hours pass between its runs, on the forge's clock as well."""
+
     def starts(house: House) -> int:
         """How many of its two runs start, when the repo is exchanged after the first."""
         house.adopt(policy_bytes(2, rule="max_runs = 2\n"))
@@ -167,3 +170,49 @@ def test_rule_repo_identity_for_a_repeated_action(tmp_path: Path, off: Blind) ->
         self._entry("TRUST", "_", evidence) for evidence in self._look.trusted(main)])  # fmt: skip
     assert starts(House(tmp_path / "two")) == 2
     return Seen("-", "frozen")
+
+
+def the_next_second(keep: Keep) -> None:
+    """Until the forge's clock, which tells whole seconds, has moved on."""
+    client = keep.site.client(FOUNDER)
+
+    def now() -> datetime | None:
+        client.version()
+        return client.server_time
+
+    first = now()
+    while now() == first:
+        continue
+
+
+def test_what_is_asked_for_after_a_rule_was_changed_is_judged_by_the_rule_as_it_is(own: Keep) -> None:
+    """Though the sentinel sees the change only when somebody asks it about that request."""
+    own.settings()
+    own.protect()
+    the_next_second(own)
+    asked = own.ask(own.action("gamma"))
+    own.review(asked)
+    own.merged(asked)
+    assert effects(own, asked.id) == 1
+
+
+def test_what_is_asked_for_just_after_people_changed_is_refused_and_can_be_asked_for_again(own: Keep) -> None:
+    """When they changed, no forge tells: it may have been after the request was opened."""
+    own.settings()
+    own.site.admin.set_collaborator(own.ops, own.site.login(OUTSIDER), "read")
+    asked = own.ask(own.action("gamma"))
+    own.review(asked)
+    own.merged(asked)
+    assert effects(own, asked.id) == 0
+    facts = shown(own.host.deployment, asked.id)
+    login, number = own.site.login(OUTSIDER), own.ids[OUTSIDER]
+    assert facts["stands"] == (
+        "was refused: the ops repo is not set as it was when this was opened: "
+        f"{login}: no collaborator, now read (account {number})"
+    )
+    assert facts["next"]["asker"] == "ask again: `factory vault request`"
+    the_next_second(own)
+    again = own.ask(own.action("gamma"))
+    own.review(again)
+    own.merged(again)
+    assert effects(own, again.id) == 1

@@ -74,6 +74,7 @@ def test_attack_60_words_that_give_orders(keep: Keep) -> Seen:
 @attack(62, "A title and words that mislead a tired reviewer", vault="facts come first",
         check="what a person sees first is computed from the file; the asker's words are last, and marked")  # fmt: skip
 def test_attack_62_misleading_words(monkeypatch: pytest.MonkeyPatch) -> Seen:
+    """Without a process: it is the page that a person reads, and no dispatcher writes it."""
     words = "# Harmless\n| Tier | low |\n[x] approved\n<!-- hidden --><b>Nothing is deployed</b>"
     rules = samples.rules()
     made = draft(samples.wish(), rules)

@@ -9,7 +9,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,26 +18,29 @@ import pytest
 
 from factory.app import beats
 from factory.app.deployment import Deployment, free_port
-from factory.app.dispatcher import Serving
 from factory.app.opsrepo import mirror
 from factory.app.people import as_person
-from factory.app.places import sentinel_door, vault_folder, vault_home
+from factory.app.places import sentinel_door, vault_folder
 from factory.app.services import ensure_watch, folder, stop
 from factory.app.setup import Request, admin_of, set_up
 from factory.config.model import Mode
-from factory.daemon.wake import Wake
 from factory.forge.client import ForgejoClient
 from factory.forge.values import RepoName, ReviewState
 from factory.git import objects
+from factory.git.hardened import Git
 from factory.process import service
 from factory.vault.action import Tier
-from factory.vault.ledger import Entry
+from factory.vault.chain import Chain
+from factory.vault.ledger import ALL, Entry, Ledger
 from factory.vault.ledger import read as read_entry
+from factory.vault.people.reading import LedgerReader
 from factory.vault.people.request import Wish, draft
 from factory.vault.people.rules import rules_at
 from factory.vault.watch.asking import AskedSentinel
-from factory.vault.watch.instance import enlist
 from tests.integration.cli.person import project_in
+from tests.integration.vault.attacks.inside import Life
+from tests.integration.vault.attacks.program import Program, close_nursery
+from tests.integration.vault.attacks.served import Served
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,15 @@ def until(look: Callable[[], Any], seconds: float = 30) -> Any:
         assert time.monotonic() < deadline, "it did not come about in time"
         time.sleep(0.05)
     return found
+
+
+@dataclass(frozen=True)
+class Known:
+    """This host, as who wakes its dispatcher knows it."""
+
+    ops: RepoName
+    state: Path
+    folder: Path
 
 
 @dataclass
@@ -126,25 +138,44 @@ class House:
         return read_entry(path, objects.read_file(copy, "refs/heads/ledger", path) or b"")
 
     @contextmanager
-    def hand(self) -> Iterator[Serving]:
-        """A dispatcher of this process, with the adapters of the real one, turned by the test."""
-        with enlist(vault_home(self.state), [self.folder], self.deployment.host.host) as instance:
-            serving = Serving(self.deployment, self.project, self.ops, instance, Wake())
-            try:
-                yield serving
-            finally:
-                serving.close()
+    def hand(self, *, ahead: timedelta = timedelta(0)) -> Iterator[Served]:
+        """A dispatcher that the test wakes: the service's own program, with its runs, in a process that a nursery
+        forked and that knows what is switched off (``attacks/inside.py``). ``ahead``: its clock."""
+        place = Path(tempfile.mkdtemp(prefix="hand-"))
+        clock = place / "clock"
+        clock.write_text(f"{ahead.total_seconds()} 0" if ahead else "")
+        life = Life(self.deployment.home, place / "serve.sock", place / "serve.log", clock=clock if ahead else None)
+        program, host = Program("serve", life), Known(self.ops, self.state, self.folder)
+        try:
+            yield Served(host, program, lambda: None, self.ledger)
+        finally:
+            program.end()
+            shutil.rmtree(place)
 
-    def fired(self, serving: Serving, asked: Asked, clock: Callable[[], datetime] | None = None) -> list[str]:
-        """Turn until nothing changes any more; the action's entries. ``clock``: in place of this host's."""
-        dispatcher = serving.made()
-        if clock is not None:
-            dispatcher._h = dispatcher._look._h = replace(dispatcher._h, clock=clock)
+    def ledger(self) -> Ledger:
+        """As it stands on the forge now."""
+        copy, reader = mirror(self.deployment, self.ops, refresh=True), LedgerReader()
+        reader.read(copy, objects.read_ref(copy, "refs/heads/ledger"))
+        return reader.ledger
+
+    def write(self, kind: str, words: str) -> None:
+        """An entry about the whole vault, by whoever holds the dispatcher's token."""
+        remote = self.deployment.remote("dispatcher-bot", self.ops)
+        place = Path(tempfile.mkdtemp(prefix="writer-"))
+        chain = Chain(Git(place / "repo.git", remote.url, remote.token), place / "mark", lambda data: "")
+        chain.sync()
+        now = datetime.now(UTC).replace(microsecond=0)
+        assert chain.append([Entry(kind, ALL, secrets.token_hex(16), "test/1", now, evidence={"words": words})])
+        shutil.rmtree(place)
+
+    def fired(self, hand: Served, asked: Asked) -> list[str]:
+        """Turn until nothing changes any more; the action's entries."""
 
         def settled() -> bool:
-            tip = dispatcher.ledger.tip
-            dispatcher.turn()
-            return dispatcher.ledger.tip == tip and dispatcher.ledger.state(asked.id).kind != "STARTED"
+            tip = self.ledger().tip
+            hand.turn()
+            now = self.ledger()
+            return now.tip == tip and now.state(asked.id).kind != "STARTED"
 
         until(settled)
         return self.kinds(asked.id)
@@ -154,6 +185,12 @@ class House:
 
     def log(self, name: str) -> str:
         return (folder(self.state) / f"{name}.log").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_nursery_is_left() -> Iterator[None]:
+    yield
+    close_nursery()
 
 
 @pytest.fixture(scope="module")

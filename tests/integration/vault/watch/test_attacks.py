@@ -1,6 +1,7 @@
 """Attacks on what is around the trusted part: settings, history, locks, clocks, wakes.
 
-Forge and sentinel are real processes; the dispatcher is one of this process, so that a check can be switched off."""
+Forge, sentinel and dispatcher are real processes; the dispatcher is forked by a nursery, so that a check can be
+switched off in it, and woken by the test."""
 
 from __future__ import annotations
 
@@ -16,7 +17,6 @@ from factory.forge.values import BranchProtection
 from factory.git.hardened import Git
 from factory.vault import chain, gather
 from factory.vault.action import Tier
-from factory.vault.ledger import ALL
 from factory.vault.watch import explained
 from factory.vault.watch.wake import awaiting, heard, poke
 from tests.integration.vault.attacks.blind import Blind
@@ -105,7 +105,7 @@ def test_attack_35_a_rule_that_stays_weak(watched: House, off: Blind) -> Seen:
 @attack(36, "The history of main is rewritten by whoever can write the forge's files", forge="allows",
         vault="the vault is frozen",
         check="what was in force must still be on main")  # fmt: skip
-def test_attack_36_history_rewritten(watched: House, monkeypatch: pytest.MonkeyPatch) -> Seen:
+def test_attack_36_history_rewritten(watched: House, off: Blind) -> Seen:
     with watched.hand() as serving:
         asked, waiting = watched.ask(Tier.MEDIUM), watched.ask()
         assert watched.fired(serving, asked) == watched.kinds(waiting.id) == ["SEEN"]
@@ -116,14 +116,12 @@ def test_attack_36_history_rewritten(watched: House, monkeypatch: pytest.MonkeyP
         git(watched, "update-ref", "refs/heads/main", forged)
         try:
             assert watched.fired(serving, waiting) == ["SEEN"]
-            serving.post.step()
-            assert serving.post.trouble.startswith("frozen: the history of main was rewritten")
-            dispatcher = serving.made()
-            dispatcher.chain.sync()
-            dispatcher.chain.append([dispatcher._entry("UNFREEZE", ALL, {"words": "the test looked"})])
-            monkeypatch.setattr(explained, "unexplained", lambda *_: [])  # that nobody merged it is another check
+            assert serving.trouble.startswith("frozen: the history of main was rewritten")
+            watched.write("UNFREEZE", "the test looked")
+            off.patch.setattr(explained, "unexplained", lambda *_: [])  # that nobody merged it is another check
             real = Git.is_ancestor
-            monkeypatch.setattr(Git, "is_ancestor", lambda self, old, new: new == forged or real(self, old, new))
+            off.patch.setattr(Git, "is_ancestor", lambda self, *commits: (
+                commits[-1] == forged or real(self, *commits)))  # fmt: skip
             ran = RUNS if watched.fired(serving, waiting)[-2:] == RAN else ""
             return Seen("allows", "the vault is frozen", ran)
         finally:
@@ -133,8 +131,8 @@ def test_attack_36_history_rewritten(watched: House, monkeypatch: pytest.MonkeyP
 @attack(50, "A lock that a dead server process left on the ledger's branch", forge="blocks",
         vault="nothing starts, and it is told", check="what may start is on the ledger first",
         off="cannot: who starts is told so by the push itself")  # fmt: skip
-def test_attack_50_a_stale_lock_on_the_server(watched: House, monkeypatch: pytest.MonkeyPatch) -> Seen:
-    monkeypatch.setattr(chain, "TRIES", 1)  # the server waits for the lock itself each time
+def test_attack_50_a_stale_lock_on_the_server(watched: House, off: Blind) -> Seen:
+    off.patch.setattr(chain, "TRIES", 1)  # the server waits for the lock itself each time
     asked = watched.ask()
     with watched.hand() as serving:
         assert watched.fired(serving, asked) == ["SEEN"]
@@ -142,10 +140,8 @@ def test_attack_50_a_stale_lock_on_the_server(watched: House, monkeypatch: pytes
         stale = bare(watched) / "refs" / "heads" / "ledger.lock"
         stale.touch()
         try:
-            dispatcher = serving.made()
-            dispatcher.turn()
-            told = dispatcher.alarms["forge"]
-            assert "the ledger did not take it" in told
+            serving.turn()
+            assert "the ledger did not take it" in serving.trouble
             assert watched.kinds(asked.id) == ["SEEN"]
         finally:
             stale.unlink()
@@ -156,24 +152,19 @@ def test_attack_50_a_stale_lock_on_the_server(watched: House, monkeypatch: pytes
 @attack(51, "This host's clock is hours slow, so that an expired request looks young", forge="-",
         vault="nothing starts, and it is told",
         check="the later of two clocks counts, and nothing starts where they differ by minutes")  # fmt: skip
-def test_attack_51_a_clock_that_is_wrong(watched: House, monkeypatch: pytest.MonkeyPatch) -> Seen:
-    def slow() -> datetime:
-        return datetime.now(UTC) - timedelta(hours=10)
-
+def test_attack_51_a_clock_that_is_wrong(watched: House, off: Blind) -> Seen:
     asked, second = watched.ask(ago=LONG_AGO), watched.ask(ago=LONG_AGO)
     watched.merge(asked)
-    with watched.hand() as serving:
-        dispatcher = serving.made()
-        dispatcher._h = dispatcher._look._h = replace(dispatcher._h, clock=slow)
-        dispatcher.turn()
-        assert "set them right" in dispatcher.alarms[asked.id]
+    with watched.hand(ahead=-timedelta(hours=10)) as serving:
+        serving.turn()
+        assert "set them right" in serving.alarms[asked.id]
         assert watched.kinds(asked.id) == []
-        monkeypatch.setattr(gather, "SKEW_S", 10**9)
-        assert watched.fired(serving, asked, slow) == ["REFUSED"]
+        off.patch.setattr(gather, "SKEW_S", 10**9)
+        assert watched.fired(serving, asked) == ["REFUSED"]
         assert watched.entry(asked.id, "REFUSED").evidence["code"] == "expired"
         watched.merge(second)
-        monkeypatch.setattr(gather.Gather, "now", lambda self: slow())
-        ran = RUNS if watched.fired(serving, second, slow)[-2:] == RAN else ""
+        off.patch.setattr(gather.Gather, "now", lambda self: self._h.clock())
+        ran = RUNS if watched.fired(serving, second)[-2:] == RAN else ""
     return Seen("-", "nothing starts, and it is told", ran)
 
 

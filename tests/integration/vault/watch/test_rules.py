@@ -9,16 +9,15 @@ from datetime import UTC, datetime
 
 import pytest
 
-from factory.app.dispatcher import Serving
 from factory.app.opsrepo import ops_edit
 from factory.app.people import as_person
 from factory.app.services import forge_home
 from factory.forge.values import ReviewState
 from factory.vault.approval import Verdict
-from factory.vault.ledger import ALL
 from factory.vault.watch import explained
 from tests.integration.vault.attacks.blind import Blind
 from tests.integration.vault.attacks.register import RUNS, Seen, rule
+from tests.integration.vault.attacks.served import Served
 from tests.integration.vault.commits import commit_tree, git
 from tests.integration.vault.watch.conftest import Asked, House, until
 
@@ -32,7 +31,7 @@ def off(monkeypatch: pytest.MonkeyPatch) -> Blind:
 
 
 @pytest.fixture
-def serving(watched: House) -> Iterator[Serving]:
+def serving(watched: House) -> Iterator[Served]:
     seen = watched.sentinel().settings()
     until(lambda: datetime.now(UTC) >= seen.since)  # what is opened from then on was opened while it watched
     with watched.hand() as made:
@@ -54,17 +53,6 @@ def write(house: House, login: str, path: str) -> str:
     return oid
 
 
-def frozen(serving: Serving) -> str:
-    return serving.made().chain.sync().frozen
-
-
-def unfreeze(serving: Serving) -> None:
-    """As an admin does it who looked."""
-    dispatcher = serving.made()
-    dispatcher.chain.sync()
-    assert dispatcher.chain.append([dispatcher._entry("UNFREEZE", ALL, {"words": "the test looked"})])
-
-
 def edit(house: House, path: str, *, approved: bool) -> tuple[int, str]:
     """A change that is a person's to approve, as the factory proposes it: its number and head."""
     branch = f"edit/{secrets.token_hex(4)}"
@@ -81,7 +69,7 @@ def edit(house: House, path: str, *, approved: bool) -> tuple[int, str]:
 
 @rule("A commit on main that neither an approved merge nor the journal explains freezes the vault", forge="allows",
       vault="frozen", check="what is new on main is listed on the journal, or merges what people approved")  # fmt: skip
-def test_rule_a_commit_on_main_that_nobody_explains(watched: House, serving: Serving, off: Blind) -> Seen:
+def test_rule_a_commit_on_main_that_nobody_explains(watched: House, serving: Served, off: Blind) -> Seen:
     """A stolen token of the vault's account writes where data goes, as the forge lets every writer."""
     listed = ops_edit(watched.deployment, watched.ops, {"diary/2026-11-28.md": b"# A day\n"}, "Write the diary")
     assert listed
@@ -89,8 +77,8 @@ def test_rule_a_commit_on_main_that_nobody_explains(watched: House, serving: Ser
     foreign = write(watched, "vault-bot", "vault/fired/2026-11-28-never-0001.toml")
     waiting = merged(watched)
     assert not set(RAN) & set(watched.fired(serving, waiting))
-    assert frozen(serving).startswith(f"{WORDS} {foreign[:12]}")
-    unfreeze(serving)
+    assert serving.ledger.frozen.startswith(f"{WORDS} {foreign[:12]}")
+    watched.write("UNFREEZE", "the test looked")  # as an admin does it who looked
     assert watched.fired(serving, waiting)[-2:] == RAN, "an admin saw it: it is not frozen for that again"
     off.patch.setattr(explained, "unexplained", lambda *_: [])
     write(watched, "vault-bot", "vault/fired/2026-11-28-never-0002.toml")
@@ -100,12 +88,12 @@ def test_rule_a_commit_on_main_that_nobody_explains(watched: House, serving: Ser
 
 @rule("A merge on main that nobody approved freezes the vault", forge="blocks", vault="frozen",
       check="it merges a head that people in force approved, and holds what merging gives")  # fmt: skip
-def test_rule_a_merge_on_main_that_nobody_approved(watched: House, serving: Serving, off: Blind) -> Seen:
+def test_rule_a_merge_on_main_that_nobody_approved(watched: House, serving: Served, off: Blind) -> Seen:
     """Of something that is neither an action nor of the controlled set: those have a verdict of their own."""
     number, head = edit(watched, f"notes/{secrets.token_hex(4)}.md", approved=True)
     watched.bot("factory-bot").merge(watched.ops, number, head=head, title="Merge", message="approved")
     assert watched.fired(serving, merged(watched))[-2:] == RAN
-    assert not frozen(serving)
+    assert not serving.ledger.frozen
 
     def forced() -> str:
         _, head = edit(watched, f"notes/{secrets.token_hex(4)}.md", approved=False)
@@ -118,8 +106,8 @@ def test_rule_a_merge_on_main_that_nobody_approved(watched: House, serving: Serv
     oid = forced()
     waiting = merged(watched)
     assert not set(RAN) & set(watched.fired(serving, waiting))
-    assert frozen(serving).startswith(f"{WORDS} {oid[:12]}")
-    unfreeze(serving)
+    assert serving.ledger.frozen.startswith(f"{WORDS} {oid[:12]}")
+    watched.write("UNFREEZE", "the test looked")  # as an admin does it who looked
     assert watched.fired(serving, waiting)[-2:] == RAN
     off.patch.setattr(explained, "judge", lambda *_: Verdict((1,)))
     forced()

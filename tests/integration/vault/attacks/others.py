@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from tests.integration.loop import test_rules as in_the_daemon
-from tests.integration.vault.attacks.register import elsewhere
+from tests.integration.vault.attacks.register import elsewhere, held
 from tests.integration.vault.run import test_attacks, test_attacks_git
 from tests.integration.vault.run import test_rules as of_runs
 from tests.integration.vault.watch import test_attacks as watch
 from tests.integration.vault.watch import test_rules as on_main
 from tests.integration.vault.watch import test_rules_anew as anew
+from tests.integration.vault.watch import test_rules_word as by_word
 
-MODULES = (test_attacks, test_attacks_git, watch, of_runs, on_main, in_the_daemon, anew)
+MODULES = (test_attacks, test_attacks_git, watch, of_runs, on_main, in_the_daemon, anew, by_word)
 CRASHES = "tests/integration/vault/test_crash_points.py"
 
 elsewhere(48, "A dispatcher dies at any point between a claim and its result", f"{CRASHES}::test_one_row_of_the_matrix",
@@ -23,3 +24,17 @@ elsewhere(65, "Entries that do not follow, evidence that is not true, signatures
           "tests/integration/vault/test_audit.py::test_attack_65_the_evidence_is_not_true",
           vault="the audit names the entry", off="cannot: a second reader of its own finds the same",
           check="the whole ledger is read again, with all it names")  # fmt: skip
+
+held("Set-up: actions off, glob rules, GENESIS, and all of it read back",
+     "tests/integration/setup/test_founding.py::test_the_first_set_up_pins_what_everything_is_judged_by",
+     vault="the first entry names forge, repo, accounts, people, policy and keys",
+     off="cannot: without a GENESIS nothing is ever verified",
+     check="the ledger begins with what all is judged by")  # fmt: skip
+held("Taking a run's lock proves it dead, and so does a new boot; nothing else does",
+     "tests/integration/vault/run/test_lives.py::test_a_stopped_dispatcher_is_not_dead_until_it_is_killed",
+     vault="it counts as alive", off="cannot: what is only stopped holds its lock",
+     check="the lock is inherited by the run's whole tree")  # fmt: skip
+held("What a run may ask for is resolved outside; private addresses and the forge are never asked",
+     "tests/integration/vault/run/test_broker.py::test_private_addresses_are_refused", vault="its request is refused",
+     off="cannot here: attack 30 shows the forge asked without it",
+     check="names are resolved by the broker, and every address is looked at")  # fmt: skip

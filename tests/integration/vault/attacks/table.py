@@ -38,6 +38,11 @@ RULES = """
 
 What holds at the joints, each broken once by a test.
 
+The ledger has no kinds KEY_ADD and KEY_REVOKE. Nothing is decided by a dispatcher's host key: who may write to the
+ledger is the forge's account for it, and what may follow is the ledger's own rules; a host key only lets an auditor see
+which host wrote an entry. The keys that secrets are encrypted to are files of the controlled set
+(`vault/secrets/recipients.toml`), so they are added and revoked through TRUST.
+
 | Rule | Forge | Vault | The check | Check off | Test |
 |---|---|---|---|---|---|
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from base64 import b64encode
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -13,6 +14,8 @@ from factory.app.opsrepo import ops_edit
 from factory.app.people import as_person
 from factory.app.services import forge_home
 from factory.forge.values import ReviewState
+from factory.runs.entry import encode_entry
+from factory.runs.journal import ops_commit, segment_path
 from factory.vault.approval import Verdict
 from factory.vault.watch import explained
 from tests.integration.vault.attacks.blind import Blind
@@ -112,4 +115,34 @@ def test_rule_a_merge_on_main_that_nobody_approved(watched: House, serving: Serv
     off.patch.setattr(explained, "judge", lambda *_: Verdict((1,)))
     forced()
     ran = watched.fired(serving, merged(watched))[-2:] == RAN
+    return Seen("blocks", "frozen", RUNS if ran else "")
+
+
+@rule("Nothing is merged into journal: what comes by a merge explains nothing", forge="blocks", vault="frozen",
+      check="the journal's commits have one parent and add segments; of any other reading no line counts")  # fmt: skip
+def test_rule_a_merge_into_the_journal_explains_nothing(watched: House, serving: Serving, off: Blind) -> Seen:
+    """Who broke into the forge writes on main, and lists it on the journal by a merge."""
+    bare = forge_home(watched.state) / "repos" / watched.ops.owner / f"{watched.ops.name}.git"
+    journal = git(bare, "rev-parse", "refs/heads/journal")
+
+    def listed(number: int) -> str:
+        oid, now = write(watched, "vault-bot", f"vault/fired/2026-11-28-never-1{number:03}.toml"), datetime.now(UTC)
+        line = encode_entry(ops_commit(now, "elsewhere", commit=oid, paths=["vault/fired/x.toml"], why="x")) + "\n"
+        head = commit_tree(bare, {segment_path("elsewhere", number, now): line.encode()}, journal)
+        made = commit_tree(bare, {}, journal, head, tree=git(bare, "rev-parse", f"{head}^{{tree}}"))
+        git(bare, "update-ref", "refs/heads/journal", made)
+        return oid
+
+    oid, waiting = listed(1), merged(watched)
+    try:
+        assert not set(RAN) & set(watched.fired(serving, waiting))
+        assert frozen(serving).startswith(f"{WORDS} {oid[:12]}")
+        unfreeze(serving)
+        assert watched.fired(serving, waiting)[-2:] == RAN
+        real = explained.entries_since
+        off.patch.setattr(explained, "entries_since", lambda *args, **more: replace(real(*args, **more), problems=()))
+        listed(2)
+        ran = watched.fired(serving, merged(watched))[-2:] == RAN
+    finally:
+        git(bare, "update-ref", "refs/heads/journal", journal)
     return Seen("blocks", "frozen", RUNS if ran else "")

@@ -105,7 +105,7 @@ class Action:
 def read(data: bytes, name: str) -> Action:
     """The action in a file called ``name`` (with its ``.toml``). Raises Refused with the first problem."""
     action, findings = check(data, name)
-    if action is None or findings:
+    if action is None:
         first = findings[0]
         raise Refused(first.code, f"{first.key}: {first.message}" if first.key else first.message)
     return action
@@ -120,7 +120,7 @@ def check(data: bytes, name: str) -> tuple[Action | None, list[Finding]]:
     found = _shape(values, name)
     if found:
         return None, found
-    plain = {key: _flat(value) for key, value in values.items() if key not in ("v", "params")}
+    plain = {key: _flat(value) for key, value in values.items() if key != "v"}
     params = {key: _flat(value) for key, value in values["params"].items()}
     action = Action(**{**plain, "blast_radius": Tier.of(values["blast_radius"]), "params": params})
     if action.write() != data:

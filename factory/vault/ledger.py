@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from factory.vault.action import ID, Tier
-from factory.vault.canonical import Refused, load, moment, must, toml, wrong
+from factory.vault.canonical import Refused, load, must, toml, wrong
 
 ALL = "_"
 """In place of an id: the entry is about the whole vault."""
@@ -64,7 +64,7 @@ def read(path: str, data: bytes) -> Entry:
         bad = wrong(values, _FORM)
         entry = Entry(**{key: value for key, value in values.items() if key != "v"})
         known = entry.kind in WHOLE if entry.id == ALL else entry.kind in AFTER or entry.kind == "LATE"
-        must(not bad and known and entry.path == path and moment(entry.at) and entry.write() == data, "bad-entry",
+        must(not bad and known and entry.path == path and entry.write() == data, "bad-entry",
              "; ".join(bad) or "it is not an entry of this version")  # fmt: skip
     except (Refused, TypeError, ValueError) as error:
         raise Refused("bad-entry", f"{path[:120]}: {str(error)[:200]}") from None
@@ -120,7 +120,7 @@ class Ledger:
         if (entry.kind == "GENESIS") != (self.genesis is None):
             return "the ledger begins with one GENESIS"
         if entry.id == ALL:
-            before = self.trust[-1].evidence.get("policy_version", 0) if self.trust else 0
+            before = (self.trust or [entry])[-1].evidence.get("policy_version", 0)
             newer = entry.evidence.get("policy_version", 0) >= before
             good = {"FREEZE": not self.frozen, "UNFREEZE": bool(self.frozen),
                     "TRUST": entry.epoch == len(self.trust) and newer}  # fmt: skip
@@ -129,7 +129,7 @@ class Ledger:
         if self.frozen and entry.kind in COLD:
             return f"the vault is frozen: {self.frozen}"
         if entry.kind == "LATE":
-            return "" if state.seq >= 0 else "nothing is known of it"
+            return "" if entry.id in self.states else "nothing is known of it"
         if state.kind not in AFTER[entry.kind]:
             return f"{entry.kind} does not follow {state.kind}"
         if entry.epoch != state.epoch + (entry.kind in ("CLAIMED", "FENCED")):
@@ -161,7 +161,7 @@ class Ledger:
             self.states[entry.id] = replace(
                 old, kind=entry.kind, epoch=entry.epoch, run=entry.run, by=entry.by, at=entry.at, seq=entry.seq,
                 digest=old.digest or entry.digest, evidence=entry.evidence,
-                judged=entry.seq if old.judged < 0 and entry.kind in ("VERIFIED", "REFUSED") else old.judged,
+                judged=entry.seq if old.kind in ("NEW", "SEEN") and entry.kind != "SEEN" else old.judged,
                 claims=0 if entry.kind == "VERIFIED" else old.claims + (entry.kind == "CLAIMED"),
                 started=old.started or (entry.at if entry.kind == "STARTED" else None),
                 verified=old.verified or (entry.evidence if entry.kind == "VERIFIED" else {}),

@@ -157,7 +157,7 @@ def _rule(key: str, values: Mapping[str, Any]) -> FormulaRule:
         good = one.secret in values.get("secrets", ()) and trouble(one.prefix, 100) is None
         must(good, "bad-policy", f"formulas.{key}: inject not valid")
     return FormulaRule(
-        digest=values["digest"], tier=Tier.of(values["tier"]) or Tier.HIGH, secrets=tuple(values.get("secrets", ())),
+        digest=values["digest"], tier=Tier[values["tier"].upper()], secrets=tuple(values.get("secrets", ())),
         hosts=tuple(h for text in values.get("hosts", ()) for h in host(text)), inject=inject,
         per_day=values.get("per_day", 0), max_runs=values.get("max_runs", 1), settings=values.get("settings", {}),
     )  # fmt: skip

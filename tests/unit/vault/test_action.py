@@ -143,7 +143,8 @@ def test_attack_27_unknown_keys_at_every_level() -> None:
         ("unblocks", ["#1"], "bad-unblocks"), ("unblocks", ["a/b#0"], "bad-unblocks"),
         ("unblocks", ["a/b"], "bad-unblocks"),
         ("unblocks", ["a/b#1", "a/b#1"], "bad-unblocks"), ("unblocks", {"a": 1}, "bad-unblocks"),
-        ("unblocks", ["a/b#1234567890"], "bad-unblocks"),
+        ("unblocks", ["a/b#1234567890"], "bad-unblocks"), ("unblocks", [f"{'o' * 101}/n#1"], "bad-unblocks"),
+        ("unblocks", [f"o/{'n' * 101}#1"], "bad-unblocks"),
         ("not_before", "2026-11-21T08:00:00Z", "bad-time"), ("expires", 1, "bad-time"),
         ("runs", 0, "bad-runs"), ("runs", 2, "bad-runs"), ("runs", 367, "bad-runs"), ("runs", "2", "bad-runs"),
         ("runs", True, "bad-runs"), ("every_hours", 1, "bad-runs"), ("every_hours", -1, "bad-runs"),
@@ -164,6 +165,7 @@ def test_what_a_key_may_not_hold(key: str, bad: Any, code: str) -> None:
         ("blast_radius", "medium"), ("blast_radius", "high"), ("target", "x" * 300), ("target", "@a/b:c+d.e_f-g"),
         ("requester", "x" * 100), ("requester", "person:ann"), ("secrets", ["A", "B_2"]), ("secrets", ["A" * 64]),
         ("secrets", [f"A{n}" for n in range(64)]), ("unblocks", ["a/b#1", "a.b/c_d#123456789"]), ("reason", ""),
+        ("unblocks", [f"{'o' * 100}/{'n' * 100}#1"]),
         ("reason", "x" * 500), ("reason", 'quote " and \\ and Ж'), ("params", {}),
         ("params", {"a": "x" * 2000, "b": [], "c": ["x", 1], "d": True, "e": -MAX_INT, "f": MAX_INT, "g": ""}),
         ("params", {f"p{n:02}": n for n in range(64)}), ("params", {"x": list(range(64))}), ("params", {"a" * 40: 1}),
@@ -205,6 +207,11 @@ def test_times_must_be_in_order_and_in_utc() -> None:
     assert changed(expires=ACTION.not_before + timedelta(seconds=1)) == []
     assert ("not-canonical", "") in codes(GOOD.replace(b"08:00:00Z", b"08:00:00.5Z"))
     assert ("not-canonical", "") in codes(GOOD.replace(b"2026-11-21T08:00:00Z", b"2026-11-21T08:00:00+01:00"))
+
+
+def test_a_time_that_is_none_is_answered_with_one_that_is() -> None:
+    _, (found,) = check(toml(values() | {"not_before": "tomorrow"}), NAME)
+    assert found.hint == "2026-11-21T08:00:00Z"
 
 
 def test_rows_of_runs_have_their_bounds() -> None:
@@ -256,7 +263,10 @@ def test_a_file_of_the_older_system_is_named_and_never_guessed_at() -> None:
     assert check(plain, "x.toml")[1][0].code == "legacy"
     assert "legacy" not in [code for code, _ in codes(b'# words\nv = 1\naction = "deploy"\n')]
     assert [code for code, _ in codes(b"[[[\n")] == ["not-canonical"]
-    assert codes(toml({k: v for k, v in values().items() if k != "v"}))[0][0] == "legacy"
+    assert codes(toml({k: v for k, v in values().items() if k != "v"})) == [
+        ("legacy", "v"), ("missing-key", "v"),
+    ]  # fmt: skip
+    assert [code for code, _ in codes(b"# only = words\n")] == ["not-canonical"]
 
 
 def test_all_problems_are_told_at_once() -> None:

@@ -373,6 +373,10 @@ GOOD = Entry("VERIFIED", "a-1", RUN, "h1/1", NOW, 2, "d" * 64, {"tier": "high", 
 "c" * 40)
 
 
+def test_where_the_first_entry_stands() -> None:
+    assert Entry("GENESIS", ALL, RUN, "h1/1", NOW).path == "e/_/00000000-GENESIS.toml"
+
+
 def test_what_an_entry_says_that_says_no_more() -> None:
     entry = Entry("SEEN", "a-1", RUN, "h1/1", NOW)
     assert (entry.epoch, entry.digest, entry.evidence, entry.seq, entry.prev) == (0, "", {}, 0, "")
@@ -435,6 +439,17 @@ def test_bytes_that_are_no_entry(old: bytes, new: bytes) -> None:
     assert old in GOOD.write()
     with pytest.raises(Refused, match="bad-entry"):
         read(GOOD.path, GOOD.write().replace(old, new, 1))
+
+
+def test_a_person_is_told_what_is_wrong_with_it() -> None:
+    for data, words in (
+        (GOOD.write().replace(b"v = 1\n", b"v = 2\n"), "v must be a whole number from 1 to 1"),
+        (GOOD.write().replace(b"epoch = 2\n", b""), "epoch is missing"),
+        (replace(GOOD, evidence={}, kind="SHIPPED").write(), "it is not an entry of this version"),
+    ):
+        with pytest.raises(Refused) as raised:
+            read(GOOD.path, data)
+        assert raised.value.words == f"{GOOD.path}: bad-entry: {words}"
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,7 @@ def test_what_is_not_said() -> None:
         ('prefix = "Bearer "', 'other = "x"', "formulas.release@1"),
         ('prefix = "Bearer "', 'prefix = "x\\r\\nHost: y"', "inject not valid"),
         ('prefix = "Bearer "', "prefix = 1", "formulas.release@1"),
+        ('prefix = "Bearer "', f'prefix = "{"p" * 101}"', "inject not valid"),
     ],
 )  # fmt: skip
 def test_what_is_not_a_policy(old: str, new: str, words: str) -> None:
@@ -156,7 +157,8 @@ def test_what_is_not_a_policy(old: str, new: str, words: str) -> None:
         ("per_day = 5", "per_day = 10000"), ("max_runs = 30", "max_runs = 1"), ("max_runs = 30", "max_runs = 366"),
         ('["high"]', '["low", "medium", "high"]'), ('["high"]', "[]"), ('"Authorization"', '"X"'),
         ('"Authorization"', f'"{"h" * 64}"'),
-        ('prefix = "Bearer "\n', ""), ("v = 1\n", "v = 1\nlogins = {}\n"),
+        ('prefix = "Bearer "\n', ""), ('prefix = "Bearer "', f'prefix = "{"p" * 100}"'),
+        ("v = 1\n", "v = 1\nlogins = {}\n"),
     ],
 )  # fmt: skip
 def test_bounds_that_still_hold(old: str, new: str) -> None:

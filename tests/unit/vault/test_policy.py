@@ -261,6 +261,16 @@ def test_each_reason_lifts_it(change: dict[str, Any], expected: Tier, words: str
         assert [reason for reason in reasons if reason.endswith("low")] == [] or "repeated" in change
 
 
+@pytest.mark.parametrize("effect", ["create_tag", "create_release", "upload_asset", "publish_site", "promote_file"])
+def test_what_others_see_is_never_low(effect: str) -> None:
+    assert tier(formula=replace(FORMULA, effects=(effect,))) == (MEDIUM, ("others see what it does",))
+    assert tier(formula=replace(FORMULA, effects=("file_pending", effect))) == (MEDIUM, ("others see what it does",))
+
+
+def test_what_nobody_else_sees_may_be_low() -> None:
+    assert tier(formula=replace(FORMULA, effects=("file_pending",)))[0] is LOW
+
+
 def test_the_same_again_rises_by_one_and_no_further() -> None:
     assert tier(repeated=True)[0] is MEDIUM
     assert tier(action=replace(ACTION, blast_radius=MEDIUM), repeated=True) == (

@@ -40,12 +40,12 @@ def page(found: Mapping[str, Mapping[str, bool]], why: Mapping[str, str]) -> str
     for module, of in found.items():
         lines.append(f"| `vault/{module}.py` | {share(sum(of.values()), len(of))} | {fingerprint(module)} |")
     lines.append(f"| all | {share(sum(sum(of.values()) for of in found.values()), sum(map(len, found.values())))} | |")
-    lines += ["", "Those that survive:", "", "| Module | Where, the line, the change | Why |", "|---|---|---|"]
-    for module, of in found.items():
-        for key, dies in of.items():
-            if not dies:
-                lines.append(f"| {module} | {cell(key)} | {why.get(f'{module}: {key}', '**no reason is given**')} |")
-    return ABOUT + "\n".join(lines) + "\n"
+    alive = [(module, key) for module, of in found.items() for key, dies in of.items() if not dies]
+    lines += ["", "Those that survive:" if alive else "None survives.", ""]
+    lines += ["| Module | Where, the line, the change | Why |", "|---|---|---|"] if alive else []
+    for module, key in alive:
+        lines.append(f"| {module} | {cell(key)} | {why.get(f'{module}: {key}', '**no reason is given**')} |")
+    return ABOUT + "\n".join(lines).rstrip() + "\n"
 
 
 def share(killed: int, total: int) -> str:

@@ -1,13 +1,16 @@
-"""The mutator changes what it should and nothing else."""
+"""The mutator changes what it should and nothing else; the page says that enough are killed, and why others live."""
 
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 
 import pytest
 
 from tests.mutants.mutate import keys, mutants
-from tests.mutants.run import FILES, source
+from tests.mutants.page import PAGE, cell, fingerprint, reasons, share
+from tests.mutants.run import FILES, LEAST, ROOT, source
 
 CHANGES: dict[str, list[str]] = {
     "a == b": ["a != b"],
@@ -62,3 +65,29 @@ def test_every_mutant_has_a_key_of_its_own_and_is_another_module_that_compiles(m
         compile(mutant.tree, module, "exec")
         assert ast.dump(mutant.tree) != base
     assert not some
+
+
+def test_the_page_is_of_the_code_as_it_is_and_every_survivor_has_its_reason() -> None:
+    text, why = PAGE.read_text(encoding="utf-8"), reasons()
+    total = survivors = 0
+    for module in FILES:
+        found = keys(source(module))
+        mine = [key for key in found if f"{module}: {key}" in why]
+        killed = len(found) - len(mine)
+        row = f"| `vault/{module}.py` | {share(killed, len(found))} | {fingerprint(module)} |"
+        assert row in text, f"{PAGE.name} is of an older {module}.py: run `make mutants`"
+        assert 100 * killed >= LEAST * len(found)
+        for key in mine:
+            assert f"| {module} | {cell(key)} | {why[f'{module}: {key}']} |" in text
+        total, survivors = total + len(found), survivors + len(mine)
+    assert survivors == len(why), "a reason is of no mutant that there is"
+    assert f"| all | {share(total - survivors, total)} | |" in text
+    assert "no reason is given" not in text
+    assert all(len(words) > 20 for words in why.values())
+
+
+def test_what_is_said_to_die_does() -> None:
+    """One of each module, in processes of their own: here the modules are loaded already."""
+    argv = [sys.executable, "-m", "tests.mutants", "--sample", "1"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.count("killed")) == (0, len(FILES)), done.stdout + done.stderr

@@ -116,7 +116,7 @@ def test_rule_nobody_gets_a_pull_request_into_the_ledger(own: Keep, off: Blind) 
 
 
 @rule("A pull request into journal by every account", forge="blocks", vault="nothing is done",
-      off="cannot: the vault does not read that branch",
+      off="cannot: no verdict reads that branch",
       check="merging into it is switched off for everybody")  # fmt: skip
 def test_rule_nobody_gets_a_pull_request_into_the_journal(own: Keep) -> Seen:
     """What is forced into it is an action that nobody approved."""
@@ -130,7 +130,7 @@ def test_rule_nobody_gets_a_pull_request_into_the_journal(own: Keep) -> Seen:
     assert effects(own, action.id) == 0
     assert own.dispatch().trouble == ""
     assert [row for row in own.told()["actions"] if row["id"] == action.id] == []
-    return Seen("blocks", "nothing is done", "cannot: the vault does not read that branch")
+    return Seen("blocks", "nothing is done", "cannot: no verdict reads that branch")
 
 
 @rule("A pull request into auto by every account but the vault's", forge="blocks", vault="foreign-poster",

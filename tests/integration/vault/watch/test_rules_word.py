@@ -14,7 +14,6 @@ from factory.app.vault_settling import Said, unfreeze
 from factory.cli.main import cli
 from factory.errors import PolicyDenied
 from factory.vault.action import Tier
-from factory.vault.ledger import ALL
 from factory.vault.people.settling import Word
 from tests.integration.vault.attacks.register import Seen, rule
 from tests.integration.vault.watch.conftest import House
@@ -60,21 +59,14 @@ def test_rule_only_an_admin_unfreezes(watched: House, monkeypatch: pytest.Monkey
     watched.admin.set_collaborator(watched.ops, name, "write")
     said = Said("it is fine", watched.admin.create_token(name, name="x", scopes=SCOPES))
 
-    def frozen() -> str:
-        with watched.hand() as serving:
-            return serving.made().chain.sync().frozen
-
-    with watched.hand() as serving:
-        dispatcher = serving.made()
-        dispatcher.chain.sync()
-        dispatcher.chain.append([dispatcher._entry("FREEZE", ALL, {"words": "somebody must look"})])
+    watched.write("FREEZE", "somebody must look")
     with pytest.raises(PolicyDenied, match="as an admin"):
         unfreeze(watched.deployment, said)
-    assert frozen() == "somebody must look"
+    assert watched.ledger().frozen == "somebody must look"
 
     def anybody(vault: Vault, doing: str, said: Said) -> Word:
         return Word(name, 1, said.reason, vault.now, "host")
 
     monkeypatch.setattr(vault_settling, "_word", anybody)
     unfreeze(watched.deployment, said)
-    return Seen("allows", "it stays frozen", "" if frozen() else GOES_ON)
+    return Seen("allows", "it stays frozen", "" if watched.ledger().frozen else GOES_ON)

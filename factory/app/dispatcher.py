@@ -7,6 +7,7 @@ which may push the ledger and nothing else; several may run, on one host and on 
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
 import tomllib
 from collections.abc import Sequence
@@ -50,6 +51,9 @@ SERVICE = "dispatcher"
 MARK = "ledger.json"
 FORGE_S = 10.0
 """For one answer of the forge; a turn asks several things."""
+FILE_BYTES = 1 << 30
+"""No file of this process, or of a git that it runs, grows beyond that: a pack that is to fill the disk ends its fetch
+(vault-security.md, attack 23). Runs have bounds of their own."""
 POLL_S, LEAST_S, MOST_S = 30.0, 0.2, 300.0
 MAX_CONFIG = 256 * 1024
 PATIENCE = Patience(probe=REQUEST_S)
@@ -147,6 +151,9 @@ def packaged_formula(name: str) -> bytes | None:
 
 def run_dispatcher(deployment: Deployment, beat_name: str = SERVICE) -> None:
     """Turn until SIGTERM or SIGINT. Raises ConfigInvalid, Conflict."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    soft = FILE_BYTES if hard == resource.RLIM_INFINITY else min(FILE_BYTES, hard)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     wake, beat = Wake(), BeatFile(deployment.state, beat_name)
     home = vault_home(deployment.state)
     pairs = deployment.projects()

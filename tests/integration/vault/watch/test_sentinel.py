@@ -22,7 +22,7 @@ from factory.process import service
 from factory.sandbox.doorway import reachable
 from factory.vault.ports import Unclear
 from factory.vault.watch import record
-from factory.vault.watch.asking import current
+from factory.vault.watch.asking import AskedSentinel, current
 from tests.integration.vault.watch.conftest import House, until
 
 
@@ -71,16 +71,24 @@ def test_what_is_wrong_is_told_by_doctor_with_the_remedy(watched: House) -> None
     assert watched.sentinel().settings().wrong == ""
 
 
-def test_every_question_is_a_look_of_its_own_and_a_burst_is_one(watched: House) -> None:
+def test_every_question_is_a_look_of_its_own_and_a_burst_is_one(
+    watched: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sentinel = watched.sentinel()
     first = sentinel.settings()
     until(lambda: sentinel.settings().at > first.at)
     lazy = watched.sentinel(fresh_s=60.0)
-    asked = beats.read(watched.state, "sentinel")["asked"]
+    asked, real = list[AskedSentinel](), AskedSentinel._ask
+
+    def ask(self: AskedSentinel) -> None:
+        asked.append(self)
+        real(self)
+
+    monkeypatch.setattr(AskedSentinel, "_ask", ask)
     for _ in range(5):
         lazy.settings()
         lazy.writers()
-    until(lambda: beats.read(watched.state, "sentinel")["asked"] == asked + 1)
+    assert asked == [lazy]
 
 
 def test_killed_and_started_again_it_goes_on_where_it_was(watched: House) -> None:

@@ -46,7 +46,7 @@ from factory.vault.watch.settings import Expected
 from tests.contract.conftest import Site, fresh, soon
 from tests.integration.vault.attacks.carry import packed
 from tests.integration.vault.attacks.inside import FOR_EVER
-from tests.integration.vault.attacks.program import Runs
+from tests.integration.vault.attacks.program import Runs, nursery
 from tests.integration.vault.attacks.served import Host, Served
 from tests.integration.vault.commits import commit_tree, git
 from tests.integration.vault.house import formula_bytes
@@ -94,9 +94,10 @@ class Keep:
     """Every one that was made here, by id."""
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _served: dict[str, tuple[Served, Runs]] = field(default_factory=dict)
-    _reader: Chain | None = None
+    _readers: dict[str, Chain] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        nursery()  # it loads what it needs while this is built
         self.root.mkdir(parents=True, exist_ok=True)
         self.ids = {who: self._id(who) for who in (*BOTS, FOUNDER, APPROVER, OUTSIDER, *self.people)}
         self.ops = RepoName(self.site.login(FOUNDER), fresh("ops"))
@@ -442,7 +443,7 @@ class Keep:
         runs = Runs(host.home / "runs")
         told = {"clock": self.root / "clock", "signers": self.root / "signers"}
         program = host.program("serve", runs=runs.folder, **told)
-        self._served[host.name] = Served(host, program, self.watched, self.ledger), runs
+        self._served[host.name] = Served(host, program, self.watched, lambda: self.ledger(host.name)), runs
         return self._served[host.name]
 
     def dispatch(self) -> Served:
@@ -470,14 +471,16 @@ class Keep:
         self.sentinel.end(signal.SIGKILL)
         self.host.deployment.close()
 
-    def ledger(self) -> Ledger:
-        """As it stands on the forge now; up to the first thing on it that may not be there."""
-        if self._reader is None:
-            self._reader = self.chain(fresh("reader"))
+    def ledger(self, host: str = "host") -> Ledger:
+        """As it stands on the forge now; up to the first thing on it that may not be there, for who reads it since that
+        host does."""
+        reader = self._readers.get(host) or self._readers.setdefault(host, self.chain(fresh("reader")))
+        name = "refs/heads/ledger"
         try:
-            return self._reader.sync()
+            same = self.site.client(FOUNDER).ls_refs(self.ops, [name]).get(name) == reader.ledger.tip
+            return reader.ledger if same else reader.sync()
         except Refused:
-            return self._reader.ledger
+            return reader.ledger
 
     def told(self) -> dict[str, Any]:
         """What ``factory vault list`` says on the dispatcher's host."""
@@ -489,8 +492,9 @@ class Keep:
 
     def entries(self, id: str) -> list[Entry]:
         """All of an action, in order."""
-        tip = self.tip("ledger")
-        names = git(self.work.repo, "ls-tree", "-r", "--name-only", tip, f"e/{id}/").split("\n") if tip else []
-        blobs = self.work.read([f"{tip}:{name}" for name in names if name], 65536)
-        found = [read_entry(name, data or b"") for name, data in zip(filter(None, names), blobs, strict=True)]
+        tip = self.ledger().tip
+        read = self._readers["host"].git
+        names = read.run("ls-tree", "-r", "--name-only", tip, f"e/{id}/").decode("ascii").split()
+        blobs = read.read([f"{tip}:{name}" for name in names], 65536)
+        found = [read_entry(name, data or b"") for name, data in zip(names, blobs, strict=True)]
         return sorted(found, key=lambda entry: entry.seq)

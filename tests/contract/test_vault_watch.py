@@ -341,7 +341,7 @@ def test_attack_35_a_weakened_setting_is_seen_and_also_one_that_was_put_back(
     during = post.look(whole=True, poll_seconds=60)
     assert words in during.told().wrong
     assert during.generation > before.generation
-    assert during.since > during.at
+    assert during.since > before.at, "from the change on, of which the forge tells the second"
     assert during.changes[-1].words
     _repair(site, done)
     site.admin.delete_protection(done.ops, "ledger")

@@ -14,6 +14,7 @@ from factory.effects.markers import Markers, mark, unmarked
 from factory.effects.ports import Ports
 from factory.effects.spool import Entry, Spool
 from factory.errors import ForgeRefused, LeaseHeld, NotFound, RefMoved
+from factory.forge.heads import merged_head
 from factory.forge.protocol import Forge
 from factory.forge.values import ItemState, Label, Pull, RepoName
 from factory.plan import labels, merge_gate, reviews
@@ -211,8 +212,9 @@ class Steps:
         return Done({"issue": str(there.number)}) if there else None
 
     def _merged(self, pull: Pull, op: MergePull) -> Done:
-        if pull.head_sha != op.head or not pull.merge_commit:
-            raise Unperformable(f"#{op.number} was merged at {pull.head_sha[:8]}, not at {op.head[:8]}")
+        merged = merged_head(self._forge(op.account), RepoName.parse(op.repo), pull)
+        if merged != op.head or not pull.merge_commit:
+            raise Unperformable(f"#{op.number} was merged at {merged[:8]}, not at {op.head[:8]}")
         return Done({"merge": pull.merge_commit, "pull": str(op.number)})
 
     # ---- doing -----------------------------------------------------------------------------------------------------

@@ -6,9 +6,11 @@ Source of the order of checks, codes and texts: Forgejo 11 to 16, ``POST /repos/
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 from factory.errors import ForgeError, ForgeRefused, ForgeUnavailable
 from factory.forge.calls import Reply, at
+from factory.forge.heads import merged_head
 from factory.forge.pulls import PullCalls
 from factory.forge.retry import MERGES, Backoff, MergeAnswer, merge_answer
 from factory.forge.values import Dependency, Pull, RepoName
@@ -25,6 +27,10 @@ class MergeCalls(PullCalls):
     @abstractmethod
     def wait(self, seconds: float) -> None:
         """Let time pass between two tries."""
+
+    @abstractmethod
+    def ls_refs(self, repo: RepoName, prefixes: Sequence[str]) -> dict[str, str]:
+        """See Forge."""
 
     @abstractmethod
     def dependencies(self, repo: RepoName, number: int) -> list[Dependency]:
@@ -49,7 +55,7 @@ class MergeCalls(PullCalls):
             # Whatever it said, only the pull request itself tells whether it is merged.
             pull = self.pull(repo, number)
             if pull.merged:
-                return self._merged(pull, head, doing)
+                return self._merged(repo, pull, head, doing, sure=answer is MergeAnswer.DONE)
             self._still_possible(pull, head, doing)
             if answer is MergeAnswer.UNCLEAR:
                 lost += 1
@@ -63,10 +69,12 @@ class MergeCalls(PullCalls):
                     )
         raise self._gave_up(last, doing, repo, number)
 
-    def _merged(self, pull: Pull, head: str, doing: str) -> str:
-        if pull.head_sha != head or not pull.merge_commit:
+    def _merged(self, repo: RepoName, pull: Pull, head: str, doing: str, *, sure: bool) -> str:
+        """``sure``: the forge said yes to exactly this head."""
+        merged = head if sure else merged_head(self, repo, pull)
+        if merged != head or not pull.merge_commit:
             raise ForgeRefused(
-                f"{doing}: it was merged at {pull.head_sha[:12]} instead", status=409, detail="merged at another head"
+                f"{doing}: it was merged at {merged[:12]} instead", status=409, detail="merged at another head"
             )
         return pull.merge_commit
 

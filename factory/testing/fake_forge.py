@@ -142,7 +142,9 @@ class FakeForge(FakeIssueCalls, FakePullCalls):
         )
 
     def ls_refs(self, repo: RepoName, prefixes: Sequence[str]) -> dict[str, str]:
-        refs = self._ask(repo).refs
+        kept = self._ask(repo)
+        pulls = {f"refs/pull/{n}/head": self.world.head_sha(kept, item) for n, item in kept.items.items() if item.head}
+        refs = {**kept.refs, **pulls}
         return {ref: sha for ref, sha in sorted(refs.items()) if not prefixes or ref.startswith(tuple(prefixes))}
 
     # settings

@@ -730,6 +730,18 @@ def test_merging_twice_is_one_merge(lab) -> None:
     assert merge(lab, repo, number, sha) == merge(lab, repo, number, sha, "founder")
 
 
+def test_merged_stays_merged_when_its_branch_goes_on(lab) -> None:
+    """The forge tells where the branch stands now; whoever asks again after a lost answer is told the truth."""
+    repo = lab.make_repo()
+    number, sha = pull(lab, repo)
+    commit = merge(lab, repo, number, sha)
+    later = lab.commit(repo, "fix/1", {"z": "z\n"}, "dev")
+    assert merge(lab, repo, number, sha) == commit
+    with pytest.raises(ForgeRefused, match=r"instead|another head") as caught:
+        merge(lab, repo, number, later)
+    assert caught.value.status == 409
+
+
 def test_a_merge_of_another_head_is_refused(lab) -> None:
     repo = lab.make_repo()
     number, old = pull(lab, repo)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from factory.errors import FactoryError, NotFound
 from factory.forge.client import ForgejoClient
+from factory.forge.heads import merged_head
 from factory.forge.values import Pull, RepoName, TimelineEvent, User
 from factory.forge.values import Review as ForgeReview
 from factory.vault.approval import Review
@@ -78,12 +79,8 @@ class ForgeReads:
         )  # fmt: skip
 
     def _head(self, pull: Pull) -> str:
-        """What was proposed. Of a merged pull request the forge tells where the branch stands *now*, and anybody who
-        writes may have moved that since; the repo's own ref of its head stands still from then on."""
-        if not pull.merged:
-            return pull.head_sha
-        name = f"refs/pull/{pull.number}/head"
-        return self._client.ls_refs(self._ops, (name,)).get(name, "")
+        """What was proposed."""
+        return merged_head(self._client, self._ops, pull) if pull.merged else pull.head_sha
 
     def now(self) -> datetime:
         """The clock of the forge's ``Date`` header, in whole seconds, asked for now."""

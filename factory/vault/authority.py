@@ -59,11 +59,6 @@ def controlled(git: Git, commit: str) -> str:
     return sha256(git.run("ls-tree", "-r", "-z", "--full-tree", commit, "--", *CONTROLLED))
 
 
-def changes(ledger: Ledger, git: Git, tip: str) -> list[Commit]:
-    """First-parent commits of ``main`` since the version in force that touch the controlled set, oldest first."""
-    return git.history(tip, str(ledger.trust[-1].evidence["commit"]), *CONTROLLED)
-
-
 def oath(ledger: Ledger, controlled: str) -> bytes:
     """What an admin signs of a change of the controlled set, where the policy wants that for high: all that it leads
     to. Else a forged approval could do away with signatures first (attack 54)."""

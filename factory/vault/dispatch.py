@@ -72,6 +72,7 @@ class Dispatcher:
     def turn(self) -> None:
         """Raises Refused when the ledger itself is not as this host knows it: then nothing starts at all."""
         self.alarms.clear()
+        self.alarms.update(self._look.standing)
         try:
             self._read()
             self._results += self._h.runner.finished()
@@ -303,9 +304,8 @@ class Dispatcher:
     def _order(self, state: State, action: Action, formula: VaultFormula, *, probe: bool = False) -> Order:
         """Raises Refused where the policy no longer names the formula."""
         authority = in_force(self.ledger, self._h.git)
-        rule = authority.policy.formulas.get(formula.key)
-        if rule is None:
-            raise Refused("unknown-formula", f"the policy does not name {formula.key}")
+        rules = authority.policy.formulas
+        must(formula.key in rules, "unknown-formula", f"the policy does not name {formula.key}")
         key = sha256(f"{self.ledger.root}\n{state.digest}".encode())
-        return Order(state.id, state.epoch, state.run, key, tier_of(state), action, formula, rule, authority.policy,
-                     authority.commit, probe, self._h.monotonic() + START_S)  # fmt: skip
+        return Order(state.id, state.epoch, state.run, key, tier_of(state), action, formula, rules[formula.key],
+                     authority.policy, authority.commit, probe, self._h.monotonic() + START_S)  # fmt: skip

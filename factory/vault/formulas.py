@@ -136,10 +136,9 @@ def read(data: bytes) -> VaultFormula:
         name=values["name"], version=values["version"], digest=sha256(data), description=values["description"],
         effect_class=vault.get("class", "D"), floor=Tier.of(vault.get("floor", "low")) or Tier.HIGH, params=params,
         secrets=tuple(vault.get("secrets", ())), hosts=tuple(h for text in vault.get("hosts", ()) for h in host(text)),
-        lane=tuple(lane), unique=vault.get("unique", False), admins=vault.get("admins", 1),
-        undo=vault.get("undo", "irreversible"), effects=tuple(effects),
-        steps=tuple(tuple(step["argv"]) for step in steps), minutes=values.get("limits", {}).get("minutes", 10),
-    )  # fmt: skip
+        lane=tuple(lane), unique=vault.get("unique", False), admins=vault.get("admins", 1), effects=tuple(effects),
+        undo=vault.get("undo", "irreversible"), steps=tuple(tuple(step["argv"]) for step in steps),
+        minutes=values.get("limits", {}).get("minutes", 10))  # fmt: skip
 
 
 _ITEM = re.compile(r"(?s)[^-].*")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.git.hardened import Commit, Git
 from factory.vault.action import FOLDER, ID, Action, read
-from factory.vault.authority import Authority, bots, changes, in_force, trust
+from factory.vault.authority import CONTROLLED, Authority, bots, in_force, trust
 from factory.vault.canonical import MAX_BYTES, Refused, Unclear, json_bytes, must, named, sha256, stamp
 from factory.vault.formulas import MAX_FORMULA, VaultFormula
 from factory.vault.formulas import read as read_formula
@@ -51,6 +51,8 @@ class Gather:
         self.tips: Mapping[str, str] = {}
         self.known = 0
         self.alarms: dict[str, str] = {}
+        self.standing: dict[str, str] = {}
+        """Of those, what holds until ``main`` or the version in force is another one."""
         self.merges: dict[str, tuple[str, Commit]] = {}
         """Added action files by id: branch and the commit that added them first."""
         self._scanned = {MAIN: "", AUTO: ""}
@@ -79,7 +81,9 @@ class Gather:
         return [name for name in self.merges if self.ledger.state(name).kind in ("NEW", "SEEN")]
 
     def trusted(self, main: str) -> list[dict[str, Any]]:
-        for commit in changes(self.ledger, self._h.git, main):
+        """Evidence of a TRUST for the oldest change since the version in force that counts; the others are told."""
+        self.standing.clear()
+        for commit in self._h.git.history(main, str(self.ledger.trust[-1].evidence["commit"]), *CONTROLLED):
             try:
                 pulls = self._pulls(commit.parents[1]) if len(commit.parents) == 2 else ()
                 found = trust(commit, pulls, self.ledger, self._h.git, self.pinned("repo"), self._h.keys)
@@ -87,7 +91,8 @@ class Gather:
                 must(not gone, "approver-gone", f"{named(gone)} is not active or has lost its rights")
                 return [found]
             except Refused as refused:
-                self.alarms[commit.oid[:12]] = f"its change of the controlled set does not count: {refused.words}"
+                self.standing[commit.oid[:12]] = f"its change of the controlled set does not count: {refused.words}"
+        self.alarms.update(self.standing)
         return []
 
     def rewritten(self) -> bool:

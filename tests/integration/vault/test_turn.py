@@ -139,6 +139,8 @@ def test_a_policy_counts_when_an_admin_of_the_one_before_approved_it(house: Hous
     dispatcher.turn()
     assert len(dispatcher.ledger.trust) == 1
     assert any("does not count" in words for words in dispatcher.alarms.values())
+    dispatcher.turn()
+    assert any("does not count" in words for words in dispatcher.alarms.values()), "and it is told as long as it is so"
 
 
 def test_a_ledger_that_lost_what_was_seen_starts_nothing(house: House) -> None:

@@ -24,7 +24,7 @@ from factory.git.hardened import GitTrouble
 from factory.vault import authority
 from factory.vault.action import Action, Tier
 from factory.vault.approval import Review
-from factory.vault.authority import Authority, changes, controlled, in_force, trust
+from factory.vault.authority import CONTROLLED, Authority, controlled, in_force, trust
 from factory.vault.canonical import Refused, sha256
 from factory.vault.formulas import VaultFormula
 from factory.vault.formulas import read as read_formula
@@ -201,7 +201,8 @@ class World(RuleBasedStateMachine):
         reviews = tuple(Review(n, user, "APPROVED", False, False, True, head, self.now) for n, user in enumerate(by, 1))
         pull = PullFact(self.number, FACTORY_BOT, "main", head, 7, 0, self.now, True, frozenset({FACTORY_BOT}),
                         self.now, None, reviews)  # fmt: skip
-        for commit in changes(self.ledger, self.git, self.main):
+        since = str(self.ledger.trust[-1].evidence["commit"])
+        for commit in self.git.history(self.main, since, *CONTROLLED):
             try:
                 mine = (pull,) if commit.oid == made else ()
                 evidence = trust(commit, mine, self.ledger, self.git, 7, Nobody())

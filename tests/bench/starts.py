@@ -3,6 +3,8 @@ sentinel are processes of their own."""
 
 from __future__ import annotations
 
+import re
+import secrets
 import statistics
 import time
 from collections.abc import Iterator
@@ -13,18 +15,42 @@ from pathlib import Path
 import pygit2
 
 from factory.app.deployment import Deployment, free_port
+from factory.app.editing import share
+from factory.app.opsrepo import mirror
+from factory.app.people import as_person
 from factory.app.services import ensure_daemon, ensure_watch, stop
 from factory.app.setup import Request, admin_of, set_up
 from factory.config.model import Mode
+from factory.forge.values import ReviewState
+from factory.git import objects
+from factory.ops.edit import whole
 from factory.vault.action import Tier
+from factory.vault.canonical import sha256
+from factory.vault.policy import PATH
 from tests.bench.table import Row
 from tests.integration.cli.person import project_in
-from tests.integration.vault.watch.conftest import House
+from tests.integration.vault.watch.conftest import House, until
 
 AT_ONCE, ONE_BY_ONE = 100, 10
 POLL_S = 2.0
 PLAIN_POLL_S = 60.0
 LIMIT_S = 300.0
+MARK = b"""\
+schema = 1
+name = "mark"
+version = 1
+role = "vault"
+description = "Does nothing that takes time, at a place of its own."
+[limits]
+minutes = 5
+[vault]
+class = "A"
+lane = ["place"]
+undo = "nothing to undo"
+effects = ["file_pending"]
+[vault.params]
+place = { type = "name", description = "where" }
+"""
 
 
 def measure(root: Path) -> list[Row]:
@@ -70,12 +96,32 @@ def house(root: Path, *, hook: bool) -> Iterator[House]:
         for name in ("sentinel", "dispatcher"):
             ensure_watch(deployment.host, name)
         with admin_of(deployment.host, None) as admin:
-            yield House(deployment, done.project, done.ops, admin)
+            built = House(deployment, done.project, done.ops, admin)
+            widen(built)
+            yield built
         for client in deployment.clients():
             client.close()
     finally:
         if (home / "state" / "host.toml").exists():
             stop(Deployment.open(home))
+
+
+def widen(house: House) -> None:
+    """Let so many start in a day, each on a target of its own, by a policy that an admin approved: what is measured is
+    neither a budget nor one lane."""
+    copy = mirror(house.deployment, house.ops, refresh=True)
+    text = (objects.read_file(copy, "refs/heads/main", PATH) or b"").decode()
+    budgets = {"per_requester_day": 1000, "pending": 1000, "medium": 1000, "version": 2}
+    for key, wanted in budgets.items():
+        text, found = re.subn(rf"(?m)^{key} = \d+$", f"{key} = {wanted}", text, count=1)
+        assert found == 1, key
+    text += f'\n[formulas."mark@1"]\ntier = "medium"\ndigest = "{sha256(MARK)}"\n'
+    changes = [whole(PATH, text.encode()), whole("formulas/mark.toml", MARK)]
+    made = share(house.deployment, house.ops, changes, "Let more start", "founder")
+    with as_person(house.deployment, "founder") as founder:
+        founder.review(house.ops, made["number"], state=ReviewState.APPROVED, body="", commit=made["commit"])
+    house.bot("factory-bot").merge(house.ops, made["number"], head=made["commit"], title="t", message="m")
+    until(lambda: "TRUST" in house.kinds("_"))
 
 
 class Starts:
@@ -88,7 +134,7 @@ class Starts:
 
     def seconds(self, house: House, count: int) -> list[float]:
         """From the answer to each merge to its STARTED."""
-        asked = [house.ask(Tier.MEDIUM) for _ in range(count)]
+        asked = [house.ask(Tier.MEDIUM, formula="mark", params={"place": secrets.token_hex(8)}) for _ in range(count)]
         for one in asked:
             house.approve(one)
         self.wait({one.id for one in asked}, "SEEN")

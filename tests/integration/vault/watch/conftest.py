@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -100,13 +100,15 @@ class House:
     def bot(self, login: str) -> ForgejoClient:
         return self.deployment.forge(login)
 
-    def ask(self, tier: Tier = Tier.LOW, *, ago: timedelta = timedelta(0)) -> Asked:
-        """A request as vault-bot proposes it, for a thing that only a person can do; drawn up so long ago."""
+    def ask(self, tier: Tier = Tier.LOW, *, ago: timedelta = timedelta(0), formula: str = "rent-a-human",
+            params: Mapping[str, str] | None = None) -> Asked:  # fmt: skip
+        """A request as vault-bot proposes it, for a thing that only a person can do; drawn up so long ago. Or for
+        another formula with these parameters."""
         copy = mirror(self.deployment, self.ops, refresh=True)
         rules = rules_at(copy, objects.read_ref(copy, "refs/heads/main") or "")
-        told = {"what": f"Call number {secrets.token_hex(4)}", "why": "nobody else can", "steps": "dial"}
+        told = params or {"what": f"Call number {secrets.token_hex(4)}", "why": "nobody else can", "steps": "dial"}
         at = datetime.now(UTC) - ago
-        wish = Wish("rent-a-human", told, "person:founder", secrets.token_hex(8), at, blast_radius=tier)
+        wish = Wish(formula, told, "person:founder", secrets.token_hex(8), at, blast_radius=tier)
         made = draft(wish, rules)
         body = {"content": b64encode(made.text.encode()).decode(), "message": made.message, "branch": made.base,
                 "new_branch": made.branch}  # fmt: skip

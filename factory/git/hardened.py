@@ -99,9 +99,9 @@ class Git:
         return str(self._known.get(args) or self._keep(args, self.text(*args, codes=codes)))
 
     def _keep(self, key: object, answer: Any) -> Any:
-        if len(self._known) > MEMORY:
-            self._known.clear()
-        return self._known.setdefault(key, answer) or answer
+        self._known = self._known if len(self._known) < MEMORY else {}
+        self._known[key] = answer
+        return answer
 
     def fetch(self, *branches: str) -> None:
         """Those branches as the remote has them now."""

@@ -121,20 +121,29 @@ def _recorded(path: Path) -> tuple[int, float] | None:
 
 
 def _holder(lock: Path) -> Adopted | None:
-    """The session leader that has ``lock`` open: services are started as leaders, mere probes of the lock are not."""
-    wanted = lock.stat()
+    """The session leader that has ``lock`` open: services are started as leaders, mere probes of the lock are not.
+
+    A daemon leads a session as well; while it starts the service, it has both this lock and ``.starting`` open.
+    """
+    wanted = _key(lock.stat())
+    starting = lock.with_suffix(".starting")
+    starter = _key(starting.stat()) if starting.exists() else None
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
-            opened = [(fd.stat().st_dev, fd.stat().st_ino) for fd in (entry / "fd").iterdir()]
+            opened = [_key(fd.stat()) for fd in (entry / "fd").iterdir()]
             leads = os.getsid(int(entry.name)) == int(entry.name)
         except OSError:
             continue  # ended meanwhile, or not ours to look into
         created = identity(int(entry.name))
-        if leads and created is not None and (wanted.st_dev, wanted.st_ino) in opened:
+        if leads and created is not None and wanted in opened and starter not in opened:
             return adopt(int(entry.name), created)
     return None
+
+
+def _key(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
 
 
 def _start(

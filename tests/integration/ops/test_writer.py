@@ -333,11 +333,11 @@ def test_a_killed_writer_leaves_all_or_nothing_and_no_lock(
     )
     for seconds in (0.35, 0.5, 0.65):
         spawn([sys.executable, "-c", program], timeout_s=seconds, env=dict(os.environ))
-    before = objects.read_file(origin, MAIN, "knowledge/x.md")
-    assert before is not None
-    assert before == b"line\n" * (len(commits(origin)) - 1)
     write(remote, here, [append("knowledge/x.md", b"end\n")], message="m", author=bot)
-    assert objects.read_file(origin, MAIN, "knowledge/x.md") == before + b"end\n"
+    # What a killed writer had pushed may land until ours has; then it is refused. So it is counted only now.
+    lines = len(commits(origin)) - 2
+    assert lines > 0
+    assert objects.read_file(origin, MAIN, "knowledge/x.md") == b"line\n" * lines + b"end\n"
 
 
 def test_refmoved_is_a_conflict() -> None:

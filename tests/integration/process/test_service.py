@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -106,6 +107,28 @@ def test_a_service_whose_pid_file_was_never_written_is_still_found(deployment: D
     assert (again.pid, again.started) == (first.pid, False)
     assert service.stop("forge", deployment.state)
     assert service.status("forge", deployment.state).pid is None
+
+
+def test_one_that_is_just_starting_it_is_not_taken_for_it(deployment: Deployment) -> None:
+    """A daemon leads a session too; between the lock and the first breath of the service it alone has both open."""
+    starter = f"""
+import sys
+from pathlib import Path
+from factory.process.lock import hold, try_hold
+state = Path({str(deployment.state)!r})
+starting, alive = hold(state / "forge.starting"), try_hold(state / "forge.lock")
+print("about to start it", flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", starter], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    ) as going:
+        assert going.stdout is not None
+        assert going.stdin is not None
+        assert going.stdout.readline() == b"about to start it\n"
+        assert service.status("forge", deployment.state).pid is None
+        going.stdin.close()
+    assert deployment.ensure().started
 
 
 def test_it_outlives_its_starter(deployment: Deployment, tmp_path: Path) -> None:

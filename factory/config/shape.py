@@ -10,14 +10,16 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
+from factory.config.described import descriptions
 from factory.config.source import Document
 from factory.errors import ConfigInvalid, Problem
 
 
 class Shape(BaseModel):
-    """Base of all file shapes: nothing coerced, nothing unknown accepted; field docstrings reach the JSON Schema."""
+    """Base of all file shapes: nothing coerced, nothing unknown accepted; field docstrings reach the JSON Schema
+    (``described``). A shape's validator is built when a first file is read by it."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
 
 
 S = TypeVar("S", bound=Shape)
@@ -271,5 +273,5 @@ def _described(shape: type[BaseModel], place: Sequence[str | int]) -> str | None
     table = _table(shape, place[:-1]) if place else None
     for name, info in table.model_fields.items() if table else ():
         if (info.alias or name) == place[-1]:
-            return (info.description or "").strip() or None
+            return descriptions(table).get(name) or None
     return None

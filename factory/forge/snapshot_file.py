@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -48,13 +49,16 @@ class SnapshotState:
     schema: int = SCHEMA
 
 
-_ADAPTER = TypeAdapter(SnapshotState)
+@cache
+def _adapter() -> TypeAdapter[SnapshotState]:
+    """Made for the first snapshot: it takes longer than most commands, which need none."""
+    return TypeAdapter(SnapshotState)
 
 
 def load(path: Path, *, url: str, project: RepoName, ops: RepoName) -> tuple[SnapshotState | None, str]:
     """The kept state, or None and why there is none that can be used."""
     try:
-        state = _ADAPTER.validate_json(path.read_bytes(), strict=False)
+        state = _adapter().validate_json(path.read_bytes(), strict=False)
     except FileNotFoundError:
         return None, "there was no snapshot"
     except (OSError, ValidationError, ValueError):
@@ -68,4 +72,4 @@ def load(path: Path, *, url: str, project: RepoName, ops: RepoName) -> tuple[Sna
 
 def save(path: Path, state: SnapshotState) -> None:
     """Replace the file; raises OSError."""
-    write_private(path, _ADAPTER.dump_json(state))
+    write_private(path, _adapter().dump_json(state))

@@ -8,7 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+
+from factory.config.described import descriptions
 from factory.config.factory import FactoryShape
 from factory.config.host import HostShape
 from factory.config.role import RoleShape
@@ -25,26 +29,33 @@ FILES: Mapping[str, type[Shape]] = {
 """Path in the checkout -> the shape it describes. Those beside formulas and roles ship with them."""
 
 
+class _Described(GenerateJsonSchema):
+    """With what each field's docstring says."""
+
+    def model_schema(self, schema: Any) -> JsonSchemaValue:
+        made = super().model_schema(schema)
+        shape = schema["cls"]
+        for field, text in descriptions(shape).items():
+            made["properties"][shape.model_fields[field].alias or field]["description"] = text
+        return made
+
+
 def documents() -> Mapping[str, str]:
     """Path -> JSON text of every schema."""
-    texts = {path: schema_text(shape.model_json_schema(by_alias=True)) for path, shape in FILES.items()}
+    texts = {path: schema_text(schema_of(shape)) for path, shape in FILES.items()}
     answers = {name: shape.model_json_schema() for name, shape in SCHEMAS.items()}
     return texts | {f"docs/reference/{name}.schema.json": schema_text(schema) for name, schema in answers.items()}
+
+
+def schema_of(shape: type[Shape]) -> dict[str, Any]:
+    """The JSON Schema of a file's shape, with what is said of each field."""
+    return shape.model_json_schema(by_alias=True, schema_generator=_Described)
 
 
 def schema_text(schema: Mapping[str, object]) -> str:
     """A schema as its file holds it."""
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return json.dumps(_stripped({**head, **schema}), indent=2, ensure_ascii=False) + "\n"
-
-
-def _stripped(value: object) -> object:
-    """Without the blank that a docstring needs between a closing quote of its text and its own."""
-    if isinstance(value, dict):
-        return {key: _stripped(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_stripped(item) for item in value]
-    return value.strip() if isinstance(value, str) else value
+    return json.dumps({**head, **schema}, indent=2, ensure_ascii=False) + "\n"
 
 
 def write(root: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from factory.config.described import descriptions
 from factory.config.model import RoleDefinition
 from factory.config.shape import Findings, meant, refused, shaped, table, tables, texts
 from factory.config.source import Document, read
@@ -146,9 +147,7 @@ def _judge_kind(found: Findings, index: int, step: Mapping[str, Any]) -> None:
     must, may = _OF_KIND[kind]
     place = ("steps", index)
     if not step.get(must):
-        found.add(
-            place, f"steps[{index}] is of kind {kind} and needs {must}", (StepShape.model_fields[must].description)
-        )
+        found.add(place, f"steps[{index}] is of kind {kind} and needs {must}", descriptions(StepShape).get(must))
     for key in step:
         known = key in StepShape.model_fields or key == "with"
         if known and key not in may and key not in _EVERY_KIND:

@@ -14,7 +14,7 @@ MAX_TRIES = 2_000
 
 
 class _Answer(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(strict=True, extra="forbid", defer_build=True)
 
 
 class _Finding(_Answer):

@@ -19,6 +19,7 @@ from factory.config.host import HostShape
 from factory.config.model import DEFAULT_ACCOUNTS
 from factory.config.role import RoleShape
 from factory.config.shape import Shape
+from factory.formula.editors import schema_of
 from factory.formula.shape import FormulaShape
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -154,7 +155,7 @@ def configuration() -> str:
 
 def _with_defaults(shape: type[Shape]) -> dict[str, Any]:
     """The JSON Schema, with the defaults it leaves out because a function makes them."""
-    schema = shape.model_json_schema(by_alias=True)
+    schema = schema_of(shape)
     shapes = [shape]
     for one in shapes:
         target = schema if one is shape else schema["$defs"][one.__name__]

@@ -18,6 +18,7 @@ from factory.config.model import BackendHost, HostConfig
 from factory.config.surroundings import inherited
 from factory.errors import FactoryError, ForgeUnavailable, UsageError
 from factory.forge.client import ForgejoClient
+from factory.forge.retry import Backoff
 from factory.gateway.control import GatewayControl
 from factory.process import service
 
@@ -95,7 +96,8 @@ def ensure_forge(host: HostConfig) -> bool:
 
 def _answers(url: str) -> bool:
     try:
-        with ForgejoClient(url, timeout_s=2) as client:
+        # Not repeated in there: whoever waits asks again sooner than a client for a forge in trouble would.
+        with ForgejoClient(url, timeout_s=2, reads=Backoff(total=0)) as client:
             client.version()
     except FactoryError:
         return False

@@ -189,7 +189,7 @@ def _await_ready(name: str, process: Running, state_dir: Path, ready: Callable[[
         if left <= 0:
             raise _failed(name, "it runs, but was not ready in time", state_dir)
         process.wait(min(pause, left))  # wakes at once when the process ends
-        pause = min(pause * 1.5, 0.25)
+        pause = min(pause * 1.5, 0.05)
 
 
 def _failed(name: str, why: str, state_dir: Path) -> StartFailed:

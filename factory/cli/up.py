@@ -15,7 +15,6 @@ from factory.cli.output import say
 @click.option("--foreground", is_flag=True, hidden=True, help="As the background service itself runs.")
 def up(detach: bool, foreground: bool) -> None:
     """Start forge, gateway, daemon and the vault's processes. Ctrl-C or `factory down` stops them; nothing is lost."""
-    from factory.app.daemon import run_daemon
     from factory.app.services import ensure_daemon, ensure_forge, ensure_gateway, stop_one
     from factory.sandbox.select import select
 
@@ -29,6 +28,9 @@ def up(detach: bool, foreground: bool) -> None:
         if ensure_gateway(deployment.host):
             undo.callback(stop_one, deployment, "gateway")
         if not detach:
+            # Takes half a second, which who starts it in the background need not wait.
+            from factory.app.daemon import run_daemon
+
             run_daemon(deployment, say=None if foreground else say, stop_all=not foreground)
             return
         started = ensure_daemon(deployment.host)

@@ -28,6 +28,8 @@ class CreateAccount:
 
     login: str
     human: bool = False
+    bare: bool = False
+    """Without a password, which a bot never uses: Forgejo demands one, the embedded forge does not."""
 
     def __str__(self) -> str:
         return f"create the account {self.login}" + (" (a person's, with a password)" if self.human else "")
@@ -223,7 +225,7 @@ def observe(admin: ForgejoClient, wanted: Wanted, *, tokens: Iterable[str] = ())
 def plan_setup(observed: Observed, wanted: Wanted) -> tuple[SetupStep, ...]:
     """The difference, in the order in which it can be done. Empty when there is nothing to do."""
     steps: list[SetupStep] = [
-        CreateAccount(account.login, account.human)
+        CreateAccount(account.login, account.human, not account.human and observed.version.product == "embedded")
         for account in wanted.accounts
         if account.login not in observed.accounts
     ]
@@ -329,8 +331,8 @@ def apply(
     passwords: dict[str, str] = {}
     for step in steps:
         match step:
-            case CreateAccount(login, human):
-                password = _password()
+            case CreateAccount(login, human, bare):
+                password = "" if bare else _password()
                 if human and keep:
                     keep("password", login, password)
                 admin.create_user(login, email=f"{login}@factory.invalid", password=password)

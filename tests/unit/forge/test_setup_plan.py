@@ -85,6 +85,15 @@ def test_a_bare_forge_gets_everything_in_an_order_that_works() -> None:
     assert all(str(step) for step in steps)
 
 
+BOTS = frozenset(DEFAULT_ACCOUNTS.values())
+
+
+@pytest.mark.parametrize(("product", "bare"), [("forgejo", frozenset()), ("embedded", BOTS)])
+def test_where_the_forge_demands_none_no_bot_has_a_password(product: str, bare: frozenset[str]) -> None:
+    steps = plan_setup(Observed(replace(V15, product=product), frozenset(), {}), wanted())
+    assert {step.login for step in steps if isinstance(step, CreateAccount) and step.bare} == bare
+
+
 def test_only_what_is_missing_is_done() -> None:
     want = wanted()
     have = done(want)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from factory.config.shape import Shape
-from factory.formula.editors import schema_text
+from factory.formula.editors import schema_of, schema_text
 from factory.vault.people import examples
 from factory.vault.people.shapes import ActionShape, PolicyShape
 
@@ -19,7 +19,7 @@ FILES: Mapping[str, type[Shape]] = {"vault/action.schema.json": ActionShape, "va
 
 def documents() -> Mapping[str, str]:
     """Path -> text of every schema and example."""
-    schemas = {path: schema_text(shape.model_json_schema(by_alias=True)) for path, shape in FILES.items()}
+    schemas = {path: schema_text(schema_of(shape)) for path, shape in FILES.items()}
     return {**schemas, **examples.documents()}
 
 

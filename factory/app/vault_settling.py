@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.app.deployment import Deployment
+from factory.app.dispatcher import mark_copy
 from factory.app.people import as_person
 from factory.app.places import vault_folder, vault_home
 from factory.app.projects import account
@@ -23,6 +24,7 @@ from factory.vault.ledger import Entry, Ledger
 from factory.vault.people.settling import Word, parked, restored, settled, unfrozen
 from factory.vault.people.telling import stands
 from factory.vault.ports import Unclear
+from factory.vault.watch import marks
 from factory.vault.watch.wake import poke
 
 
@@ -107,6 +109,8 @@ def _append(
             raise Conflict(f"{doing}: {refused.words}", hint=hint if refused.code == "ledger-gone" else None) from None
         except (Unclear, GitTrouble) as error:
             raise ForgeUnavailable(f"{doing}: {error}") from None
+    if accept:
+        marks.counts_now(folder / "ledger.json", mark_copy(vault.deployment, folder))
     if len(written) < len(wanted):
         raise Conflict(f"{doing}: the ledger moved on meanwhile", hint="look again: factory vault list")
     poke(vault_home(state))

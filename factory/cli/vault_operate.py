@@ -94,7 +94,8 @@ def unfreeze(reason: str, older: bool, token_file: Path | None, project: str | N
 
     def text(f: Any) -> str:
         void = "; every earlier approval is void" if f["approvals_void"] else ""
-        return f"the vault of {f['project']} goes on, by {f['by']}'s word{void}\n  it was frozen: {f['was']}"
+        again = "\n  restart the factory: factory down, then factory up --detach" if f["approvals_void"] else ""
+        return f"the vault of {f['project']} goes on, by {f['by']}'s word{void}\n  it was frozen: {f['was']}{again}"
 
     emit("vault-unfrozen", facts, as_json=as_json, text=text)
 

@@ -6,9 +6,11 @@ Each is carried out twice: with everything in place, and with the one check off 
 from __future__ import annotations
 
 import json
+import math
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ from factory.vault.ports import Order
 from factory.vault.run import attempt, chamber, control
 from factory.vault.run.inside import layout
 from factory.vault.run.redact import Redactor
+from factory.vault.run.result import MAX_TOTAL, taken
+from factory.vault.run.runlog import RunLog
 from tests.integration.vault.attacks.register import RUNS, Seen, attack
 from tests.integration.vault.run.house import CANARY, PROXY, House, asking, formula, shipped
 
@@ -116,6 +120,45 @@ give(value=told, secret_in_a_field=1)
         reached = value(house.run(house.order(formula(code)), runner=runner))
     return Seen("-", "one bit of 256 exit codes; no name resolves, nothing is reached, nothing else is taken",
                 ran("reached" in reached))  # fmt: skip
+
+
+SAYS = "{bits:.1f} bits a run without a result; with one, its fields and 8 KiB"
+
+
+@attack(29, "How much a run says by how it ends: exit codes, amounts printed, files, fields that there are not, sizes",
+        vault="1.6 bits a run without a result; with one, its fields and 8 KiB",
+        check="what was left out is told in the log on the host, and the log's digest begins with a random line")
+def test_attack_29_measured_capacity(house: House, monkeypatch: pytest.MonkeyPatch) -> Seen:
+    """Every way to end that a run can choose, against what is seen of it outside: the outcome without its log's
+    digest, which no two runs share. Sizes need no buckets: who sees how long a field is reads it."""
+
+    def outside(code: str) -> tuple[str, str, str]:
+        outcome = house.run(house.order(formula(GIVE + code)))
+        digests.append(outcome.log_sha256)
+        return outcome.state, outcome.words, json.dumps(outcome.result)
+
+    def capacity(codes: list[str]) -> float:
+        return math.log2(len({outside(code) for code in codes}))
+
+    digests: list[str] = []
+    quiet = ["pass", "print('x' * 100_000)", f"[open(f'{layout.OUT}/{{n}}', 'w') for n in range(40)]"]
+    fields = [f"give(**{{f'field{{n}}': n for n in range({count})}})" for count in (1, 7, 300)]
+    sizes = [f"give(note='x' * {size})" for size in (501, 5_000)]
+    failing = [f"print('x' * {code}); exit({code})" for code in (1, 2, 77, 255)]
+    assert capacity([*quiet, *fields, *sizes]) == 0, "it was done, and nothing else is said"
+    bits = capacity([*failing, quiet[0], "import sys\nwhile True: sys.stdout.write('x' * 65536)"])
+    assert len(set(digests)) == len(digests)
+    longest = house.run(house.order(formula(GIVE + "give(note='y' * 500, value=['z' * 6000], path='p' * 200, "
+                                                   "url='http://a.test/' + 'u' * 200, name='n' * 120, kind='k' * 120,"
+                                                   "tag='t' * 120, place='q' * 120, version='v' * 120)")))  # fmt: skip
+    assert 7_000 < sum(map(len, longest.result.values())) <= MAX_TOTAL
+
+    def told(self: attempt.Attempt, given: Mapping[str, object], log: RunLog) -> tuple[str, dict[str, str]]:
+        found, dropped = taken(given)
+        return "; ".join(["done", *dropped]), found
+
+    monkeypatch.setattr(attempt.Attempt, "_result", told)
+    return Seen("-", SAYS.format(bits=bits), ran(capacity(fields) > 1))
 
 
 @attack(30, "A run speaks to the forge: API, git, by the broker and around it", vault="it has no way there",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import pwd
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from factory.app.agents import trouble_of
 from factory.app.deployment import Deployment
@@ -25,6 +28,7 @@ def look(deployment: Deployment, now: datetime) -> Iterator[Finding]:
     """This host: who may read its state, what runs, whether each agent can start."""
     yield from _private(deployment)
     pids = {service.name: service.pid for service in running(deployment)}
+    yield separation({name: owner(pid) for name, pid in pids.items() if pid is not None}, getpass.getuser())
     up = pids.get("daemon") is not None
     for name, pid in pids.items():
         if pid is not None:
@@ -45,6 +49,30 @@ def look(deployment: Deployment, now: datetime) -> Iterator[Finding]:
             yield note(AREA, f"agent {name}", "holds a login of its own: it may not merge, and could use that login")
     if not deployment.host.backends:
         yield note(AREA, "agents", "nobody is hired on this host", "factory hire claude-code")
+
+
+def owner(pid: int) -> str:
+    """The user that a process runs as, by name where it has one; empty: it is gone."""
+    try:
+        uid = Path(f"/proc/{pid}").stat().st_uid
+    except OSError:
+        return ""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def separation(users: Mapping[str, str], me: str) -> Finding:
+    """What the walls between our own processes are worth: ``users`` by service that runs; the others run as ``me``."""
+    daemon, dispatcher = (users.get(name) or me for name in ("daemon", "dispatcher"))
+    if daemon != dispatcher:
+        return ok(AREA, "separation", f"the dispatcher runs as {dispatcher}, the daemon as {daemon}")
+    return note(
+        AREA, "separation",
+        f"daemon and dispatcher, and all else of the factory here, run as {daemon}: the separation guards against bugs "
+        "and against sessions, not against a compromised daemon, nor against who is this user already",
+    )  # fmt: skip
 
 
 def _private(deployment: Deployment) -> Iterator[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import platform
 import shutil
 import sys
@@ -11,7 +10,7 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import factory
-from factory.app.doctor.finding import Finding, note, ok, problem
+from factory.app.doctor.finding import Finding, ok, problem
 from factory.errors import FactoryError, SandboxUnavailable
 from factory.git import plumbing
 from factory.sandbox.select import select
@@ -29,12 +28,6 @@ def look(home: Path, sandbox: str) -> Iterator[Finding]:
     yield _git()
     yield from _sandbox(sandbox)
     yield _disk(home)
-    yield note(
-        AREA,
-        "separation",
-        f"daemon, gateway and embedded forge all run as {getpass.getuser()}: accounts and walls guard against bugs and "
-        "against sessions, not against somebody who is this user already",
-    )
 
 
 def _python() -> Finding:

@@ -9,9 +9,10 @@ from tests.integration.vault.run import test_rules as of_runs
 from tests.integration.vault.watch import test_attacks as watch
 from tests.integration.vault.watch import test_rules as on_main
 from tests.integration.vault.watch import test_rules_anew as anew
+from tests.integration.vault.watch import test_rules_apart as apart
 from tests.integration.vault.watch import test_rules_word as by_word
 
-MODULES = (test_attacks, test_attacks_git, watch, of_runs, on_main, in_the_daemon, anew, by_word)
+MODULES = (test_attacks, test_attacks_git, watch, of_runs, on_main, in_the_daemon, anew, by_word, apart)
 CRASHES = "tests/integration/vault/test_crash_points.py"
 
 elsewhere(48, "A dispatcher dies at any point between a claim and its result", f"{CRASHES}::test_one_row_of_the_matrix",

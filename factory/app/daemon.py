@@ -18,6 +18,7 @@ from factory.app.deployment import Deployment
 from factory.app.opsrepo import factory_signature, mirror
 from factory.app.places import control_socket, vault_home
 from factory.app.services import VaultProcesses, ensure_forge, ensure_gateway, running, stop
+from factory.app.vault_mirroring import Mirroring
 from factory.app.webhooks import received
 from factory.backends import found_on_host
 from factory.config.home import write_private
@@ -87,13 +88,14 @@ def loop_of(deployment: Deployment, wake: Wake, said: Callable[[str], None]) -> 
         ticker(deployment, project, ops, executor, meter, said, searches) for project, ops in deployment.projects()
     )
     host_file, vault = _HostFile(deployment, tickers, said), VaultProcesses(deployment, said)
+    mirrors = Mirroring(deployment, said)
     return Loop(
         tickers=tickers,
         begin=searches.begin,
         wake=wake,
         filenos=executor.filenos,
         meter=meter,
-        services=lambda: _services(deployment, said, host_file, vault),
+        services=lambda: _services(deployment, said, host_file, vault, mirrors),
         beat=lambda beat: _write_beat(state, beat, deployment),
         said=said,
         now=lambda: datetime.now(UTC),
@@ -143,7 +145,7 @@ class _HostFile:
             return
         self._deployment.host = replace(
             self._deployment.host, backends=fresh.backends, slots=fresh.slots, sandbox=fresh.sandbox,
-            tool_mounts=fresh.tool_mounts,
+            tool_mounts=fresh.tool_mounts, ledger_mirror=fresh.ledger_mirror,
         )  # fmt: skip
         for ticker in self._tickers:
             ticker.observer.host = self._deployment.host
@@ -151,7 +153,10 @@ class _HostFile:
         self._said("host.toml changed: its agents are in force")
 
 
-def _services(deployment: Deployment, said: Callable[[str], None], host_file: _HostFile, vault: VaultProcesses) -> None:
+def _services(
+    deployment: Deployment, said: Callable[[str], None], host_file: _HostFile, vault: VaultProcesses,
+    mirrors: Mirroring,
+) -> None:  # fmt: skip
     """Have forge and gateway running: one that was killed is started again. Costs no request while both live."""
     host_file.refresh()
     alive = {service.name for service in running(deployment) if service.pid is not None}
@@ -160,6 +165,7 @@ def _services(deployment: Deployment, said: Callable[[str], None], host_file: _H
     if "gateway" not in alive and ensure_gateway(deployment.host):
         said("the gateway was not running: started")
     vault.keep(alive)
+    mirrors.keep()
 
 
 def _model_calls(deployment: Deployment) -> int:

@@ -21,7 +21,8 @@ from factory.app import projects, vault_running
 from factory.app.beats import BeatFile, to_log
 from factory.app.deployment import Deployment
 from factory.app.places import sentinel_door, vault_folder, vault_home
-from factory.config.home import packaged
+from factory.app.vault_mirroring import sides
+from factory.config.home import packaged, write_private
 from factory.config.model import DEFAULT_ACCOUNTS
 from factory.daemon.wake import Wake
 from factory.errors import ConfigInvalid, FactoryError
@@ -45,6 +46,7 @@ from factory.vault.watch.forge_reads import ForgeReads
 from factory.vault.watch.instance import Instance, enlist
 from factory.vault.watch.loop import Loop, Post
 from factory.vault.watch.metered import MeteredGit
+from factory.vault.watch.mirroring import far_mark
 from factory.vault.watch.wake import awaiting, heard
 
 SERVICE = "dispatcher"
@@ -89,6 +91,7 @@ class Serving:
         state, mirror = self._deployment.state, self._instance.mirror(self.folder)
         if marks.heal(self.folder / MARK, self._copy):
             to_log(f"{self.ops}: the state was restored from a backup; the newer mark of the ledger counts")
+        self._remembered()
         self.git = MeteredGit(mirror, self._remote.url, self._remote.token)
         sentinel = AskedSentinel(self.folder, sentinel_door(state), self.ops)
         self.runner = self.runner or vault_running.make(
@@ -105,6 +108,22 @@ class Serving:
         )  # fmt: skip
         made = self._dispatcher = Dispatcher(handed, self._instance.name, self.folder / MARK, PATIENCE)
         return made
+
+    def _remembered(self) -> None:
+        """Where this home is a restored one, or its cache is gone, the mark is all that knows what has started, and it
+        may be an old one. The ledger's mirror, asked once, can only make it newer; away, it holds up nothing."""
+        mirror = self._deployment.host.ledger_mirror
+        if mirror is None or self._copy.exists():
+            return
+        try:
+            told = far_mark(sides(self._deployment, self.ops, mirror))
+            if told is not None:
+                far = self.folder / marks.FAR
+                write_private(far, told)
+                if marks.heal(self.folder / MARK, far):
+                    to_log(f"{self.ops}: the mirror of the ledger has seen more than this home; its mark counts")
+        except FactoryError as error:
+            to_log(f"{self.ops}: the ledger's mirror was not asked: {error.message}")
 
     @property
     def _copy(self) -> Path:

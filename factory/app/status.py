@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from factory.app import beats
@@ -50,10 +50,17 @@ def status(deployment: Deployment) -> dict[str, Any]:
         },
         "recent_ticks": beat.get("recent_ticks", []),
         "vault": [_watch(deployment, service) for service in services if service["name"] in VAULT],
+        "ledger_mirrors": [found for _, ops in deployment.projects() if (found := _mirror(deployment, ops))],
         "addresses": {"forge": host.forge_url, "web": deployment.web_url},
         "projects": projects,
         "needs_you": sum(len(project["needs_you"]) for project in projects),
     }
+
+
+def _mirror(deployment: Deployment, ops: RepoName) -> dict[str, Any] | None:
+    from factory.app.vault_mirroring import last_look  # what it needs is not needed where none is set
+
+    return last_look(deployment, ops, datetime.now(UTC)) if deployment.host.ledger_mirror else None
 
 
 def _beat(deployment: Deployment) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def settle(deployment: Deployment, id: str, said: Said, *, done: bool, project: 
         known = [s for s in vault.ledger.states.values() if s.id.partition("+")[0] == name]
         where = stands(max(known, key=lambda s: s.seq)) if known else "is not on the ledger"
         raise UsageError(f"{doing}: it does not wait for a person: it {where}", hint=f"factory vault show {name}")
-    word = _word(vault, doing, said)
+    word = word_of(vault, doing, said)
     (entry,) = _append(vault, doing, lambda ledger: (settled(ledger.state(state.id), word, done=done),))
     return {
         "id": state.id, "project": str(vault.project), "kind": entry.kind, "seq": entry.seq, "by": word.login,
@@ -59,7 +59,7 @@ def unfreeze(deployment: Deployment, said: Said, *, older: bool = False, project
     count: every approval so far is void. Raises UsageError (nothing is frozen), PolicyDenied, Conflict."""
     vault = open_vault(deployment, project=project)
     doing = f"unfreezing the vault of {vault.project}"
-    word = _word(vault, doing, said)
+    word = word_of(vault, doing, said)
     if not older and not vault.ledger.frozen and not vault.trouble:
         raise UsageError(f"{doing}: it is not frozen", hint="factory vault list")
     was = vault.ledger.frozen or vault.trouble
@@ -72,7 +72,7 @@ def unfreeze(deployment: Deployment, said: Said, *, older: bool = False, project
     }  # fmt: skip
 
 
-def _word(vault: Vault, doing: str, said: Said) -> Word:
+def word_of(vault: Vault, doing: str, said: Said) -> Word:
     """The person's word, if they are an admin by the policy in force."""
     if not said.reason.strip():
         raise UsageError(f"{doing}: the ledger keeps why", hint="--reason 'I looked: the release is there'")
@@ -96,7 +96,7 @@ def _append(
     state, ops = vault.deployment.state, vault.ops
     remote = vault.deployment.remote(account(state, ops, "dispatcher"), ops)
     folder = vault_folder(state, str(ops))
-    with _scratch(vault.deployment) as place:
+    with scratch(vault.deployment) as place:
         keys = HostKeys(state, lambda pulls: ())
         git = Git(place / "repo.git", remote.url, remote.token)
         chain = Chain(git, folder / "ledger.json", keys.sign)
@@ -118,7 +118,8 @@ def _append(
 
 
 @contextmanager
-def _scratch(deployment: Deployment) -> Iterator[Path]:
+def scratch(deployment: Deployment) -> Iterator[Path]:
+    """A folder for as long as the body lasts."""
     folder = deployment.host.cache / "scratch"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(prefix="factory-settling-", dir=folder) as place:

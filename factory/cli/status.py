@@ -26,7 +26,7 @@ def _text(facts: Any) -> str:
     lines = [_up(facts), _needs(facts)]
     for project in facts["projects"]:
         lines += ["", *_project(project)]
-    lines += ["", _ticks(facts["recent_ticks"]), *_vault(facts["vault"])]
+    lines += ["", _ticks(facts["recent_ticks"]), *_vault(facts["vault"]), *_mirrors(facts["ledger_mirrors"])]
     lines.append(f"forge {facts['addresses']['forge']}   run logs {facts['addresses']['web']}")
     return "\n".join(lines)
 
@@ -95,6 +95,14 @@ def _vault(watches: Any) -> list[str]:
         cost += [f"{watch['asked']} asked for"] if watch.get("asked") else []
         trouble = f"; trouble: {watch['trouble']}" if watch["trouble"] else ""
         lines.append(f"vault: {watch['service']} since {moment(watch['started'])}: {', '.join(cost)}{trouble}")
+    return lines
+
+
+def _mirrors(found: Any) -> list[str]:
+    lines = []
+    for one in found:
+        said = f"trouble: {one['alarm']}" if one["alarm"] else one["standing"]
+        lines.append(f"vault: ledger mirror of {one['ops']} as of {moment(one['at'])}: {said}")
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,7 +11,7 @@ from pydantic import Field
 from tomlkit.exceptions import TOMLKitError
 
 from factory.config.home import write_private
-from factory.config.model import BackendHost, HostConfig
+from factory.config.model import BackendHost, HostConfig, LedgerMirror
 from factory.config.shape import Findings, Shape, refused, shaped, table, texts
 from factory.config.source import Document, read
 from factory.errors import ConfigInvalid, Problem
@@ -21,6 +22,12 @@ Price = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/@?#]+(?:/[^\s?#]*)?$")]
 RepoText = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}$")]
 FileText = Annotated[str, Field(pattern=r"^[^\x00]{1,1000}$")]
+_ADDRESS = re.compile(
+    r"https?://[^\s/@?#]+/[^\s@?#]+"
+    r"|ssh://(?:[A-Za-z0-9_.-]+@)?[A-Za-z0-9.\[\]:-]+/[^\s@?#]+"
+    r"|(?:[A-Za-z0-9_.][A-Za-z0-9_.-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*:/?[^\s@:/][^\s@:]*"
+    r"|/[^\x00-\x1f\x7f]+"
+)
 
 
 class ForgeShape(Shape):
@@ -68,6 +75,17 @@ class BackendShape(Shape):
     """folders where its program is looked for before PATH, separated by colons"""
 
 
+class VaultShape(Shape):
+    """[vault]: a copy of the vault's ledger on another machine."""
+
+    ledger_mirror: Annotated[str, Field(max_length=1000)]
+    """git repo that the ledger is copied to: ssh, https, or an absolute path; no password in it"""
+    mirror_login: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@-]{0,100}$")] = ""
+    """name to log in with over http(s)"""
+    mirror_token_file: FileText | None = None
+    """file that holds the token for http(s); relative to the state folder"""
+
+
 class HostShape(Shape):
     """state/host.toml of one machine."""
 
@@ -86,7 +104,16 @@ class HostShape(Shape):
     forge: ForgeShape
     """[forge] with url"""
     web: WebShape = WebShape(port=0)
+    vault: VaultShape | None = None
     backends: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")], BackendShape] = Field(default_factory=dict)
+
+
+ADDRESSES = "ssh://user@host/path, user@host:path, https://host/path or an absolute path, with no password in it"
+
+
+def is_address(text: str) -> bool:
+    """Whether it is the address of a git repo with no password and no query in it: such a one may be printed."""
+    return _ADDRESS.fullmatch(text) is not None
 
 
 def host_path(home: Path) -> Path:
@@ -143,6 +170,13 @@ def _judged(document: Document) -> list[Problem]:
     for index, repo in repos:
         if repo in [other for _, other in repos[:index]]:
             found.add(("ops_repos", index), f'ops_repos[{index}] repeats "{repo[:100]}"', "name it once")
+    vault = table(document.data, "vault")
+    address = vault.get("ledger_mirror")
+    if isinstance(address, str) and not is_address(address):  # not shown: there may be a password in it
+        found.add(("vault", "ledger_mirror"), "vault.ledger_mirror is not a repo address it may be", ADDRESSES)
+    if "mirror_token_file" in vault and not str(vault.get("ledger_mirror", "")).startswith("http"):
+        said = "vault.mirror_token_file is for a mirror over http(s); over ssh this user's own key counts"
+        found.add(("vault", "mirror_token_file"), said, "take it out")
     return found.problems
 
 
@@ -176,7 +210,15 @@ def _valid(home: Path, shape: HostShape) -> HostConfig:
         backends={name: backend(b) for name, b in shape.backends.items()},
         tool_mounts=tuple(shape.tool_mounts),
         slots=shape.slots,
+        ledger_mirror=_mirror(state, shape.vault),
     )
+
+
+def _mirror(state: Path, shape: VaultShape | None) -> LedgerMirror | None:
+    if shape is None:
+        return None
+    file = state / shape.mirror_token_file if shape.mirror_token_file else None
+    return LedgerMirror(shape.ledger_mirror, shape.mirror_login, file)
 
 
 def _plain(config: HostConfig) -> dict[str, Any]:
@@ -187,6 +229,7 @@ def _plain(config: HostConfig) -> dict[str, Any]:
             return None
         return str(path.relative_to(config.state) if path.is_relative_to(config.state) else path)
 
+    mirror = config.ledger_mirror
     return {
         "schema": 1,
         "host": config.host,
@@ -196,6 +239,11 @@ def _plain(config: HostConfig) -> dict[str, Any]:
         "tool_mounts": list(config.tool_mounts) or None,
         "forge": {"url": config.forge_url, "embedded": config.embedded, "port": config.forge_port},
         "web": {"port": config.web_port},
+        "vault": None if mirror is None else {
+            "ledger_mirror": mirror.url,
+            "mirror_login": mirror.login or None,
+            "mirror_token_file": inside(mirror.token_file),
+        },
         "backends": {
             name: {
                 "kind": b.kind,

@@ -156,6 +156,17 @@ class BackendHost:
 
 
 @dataclass(frozen=True)
+class LedgerMirror:
+    """``[vault]`` in host.toml: where the ledgers of this host's ops repos are copied to, on another machine."""
+
+    url: str
+    """Without a password: http(s), ssh, or an absolute path."""
+    login: str = ""
+    token_file: Path | None = None
+    """Holds the token for http(s)."""
+
+
+@dataclass(frozen=True)
 class HostConfig:
     """``$FACTORY_HOME/state/host.toml``."""
 
@@ -171,6 +182,7 @@ class HostConfig:
     tool_mounts: tuple[str, ...] = ()
     slots: int = 2
     """Sessions this host runs at the same time."""
+    ledger_mirror: LedgerMirror | None = None
 
     @property
     def state(self) -> Path:

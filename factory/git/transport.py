@@ -37,14 +37,16 @@ class PushRefused(ForgeRefused):
     """The server refused the push although nothing had moved; ``detail`` is what it said."""
 
 
-def ls_remote(remote: Remote, prefixes: Sequence[str] = ("refs/",)) -> Mapping[str, str]:
+def ls_remote(
+    remote: Remote, prefixes: Sequence[str] = ("refs/",), *, timeout_s: float = _LIST_TIMEOUT_S
+) -> Mapping[str, str]:
     """Refs of the remote whose full name starts with one of ``prefixes`` (``HEAD`` may be one), as name -> object id.
 
     Raises ForgeUnavailable, ForgeRefused, NotFound.
     """
-    done = _talk(None, remote, ("ls-remote", "--quiet", "--", remote.url), timeout_s=_LIST_TIMEOUT_S)
+    done = _talk(None, remote, ("ls-remote", "--quiet", "--", remote.url), timeout_s=timeout_s)
     if done.returncode != 0 or done.timed_out:
-        raise network_error("reading the refs of", remote, done, _LIST_TIMEOUT_S)
+        raise network_error("reading the refs of", remote, done, timeout_s)
     found: dict[str, str] = {}
     for line in done.stdout.decode("utf-8", "replace").splitlines():
         oid, _tab, name = line.partition("\t")
@@ -64,7 +66,10 @@ def default_branch(remote: Remote) -> str | None:
     return None if match is None else match[1].decode("utf-8", "replace")
 
 
-def fetch(repo: Path, remote: Remote, refspecs: Sequence[str], *, depth: int | None = None) -> None:
+def fetch(
+    repo: Path, remote: Remote, refspecs: Sequence[str], *, depth: int | None = None,
+    timeout_s: float = _FETCH_TIMEOUT_S,
+) -> None:  # fmt: skip
     """Fetch exactly ``refspecs`` into ``repo`` (its git directory): no tags, no submodules, objects checked.
 
     Several processes may fetch the same refs at once: whoever is overtaken asks again.
@@ -79,11 +84,11 @@ def fetch(repo: Path, remote: Remote, refspecs: Sequence[str], *, depth: int | N
     names = "".join(f"{refspec}\n" for refspec in refspecs).encode()
     argv = ("fetch", *options, "--refmap=", "--stdin", "--", remote.url)
     for _ in range(_FETCH_TRIES):
-        done = _talk(repo, remote, argv, input=names, timeout_s=_FETCH_TIMEOUT_S)
+        done = _talk(repo, remote, argv, input=names, timeout_s=timeout_s)
         if done.timed_out or done.returncode == 0 or not _OVERTAKEN.search(done.stderr):
             break
     if done.returncode != 0 or done.timed_out:
-        raise network_error("fetching from", remote, done, _FETCH_TIMEOUT_S)
+        raise network_error("fetching from", remote, done, timeout_s)
 
 
 def push(repo: Path, remote: Remote, updates: Sequence[RefUpdate], *, atomic: bool = True) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from factory.app.configuration import check_all
 from factory.app.deployment import Deployment
-from factory.app.doctor import forge, host, machine, project, secrets, vault
+from factory.app.doctor import forge, host, machine, mirror, project, secrets, vault
 from factory.app.doctor.finding import Finding, State, note, ok, problem
 from factory.config.host import host_path
 from factory.errors import ConfigInvalid, FactoryError
@@ -52,6 +52,7 @@ def _deployment(deployment: Deployment, now: datetime) -> Iterator[Finding]:
         yield from _guarded("project", project.look(deployment, name))
         yield from _guarded("vault", secrets.look(deployment, name))
         yield from _guarded("vault", vault.look(deployment, name, ops, now))
+        yield from _guarded("vault", mirror.look(deployment, ops, now))
 
 
 def _guarded(area: str, findings: Iterable[Finding]) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ The ledger's own rules judge these entries as any other; what is added here is w
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -52,8 +53,23 @@ def unfrozen(word: Word) -> tuple[Entry, ...]:
 
 def restored(ledger: Ledger, word: Word) -> tuple[Entry, ...]:
     """An older ledger counts again: every approval before this moment is void, and then it goes on."""
-    why = {"words": "the ledger was found older than this host had seen it"}
-    freeze = () if ledger.frozen else (word.entry("FREEZE", None, {**word.evidence(), **why}),)
+    why = "the ledger was found older than this host had seen it"
+    return (*_voided(ledger.frozen, word, why), word.entry("UNFREEZE", None))
+
+
+def brought_back(ledger: Ledger, lost: Sequence[Entry], word: Word) -> tuple[Entry, ...]:
+    """What a ledger lost, to be written on it again, and that every approval before this moment is void; it stays
+    frozen. Of ``lost``, oldest first, only what is said of actions: which version of the controlled set counts, and
+    what was frozen, nobody says again for others. What may not follow any more the ledger itself leaves out."""
+    again = tuple(entry for entry in lost if entry.id != ALL)
+    why = "entries that the ledger had lost were written on it again"
+    # Nothing may be verified, claimed or started on a frozen ledger, nor be said to have been; all of it is one push.
+    thaw = (word.entry("UNFREEZE", None),) if again and ledger.frozen else ()
+    return (*thaw, *again, *_voided("" if thaw else ledger.frozen, word, why))
+
+
+def _voided(frozen: str, word: Word, why: str) -> tuple[Entry, ...]:
+    freeze = () if frozen else (word.entry("FREEZE", None, {**word.evidence(), "words": why}),)
     # The forge tells whole seconds: what was approved in the rest of this one was approved before it, too.
     after = replace(word, at=word.at + timedelta(seconds=1))
-    return (*freeze, after.entry("RESTORED", None), word.entry("UNFREEZE", None))
+    return (*freeze, after.entry("RESTORED", None))

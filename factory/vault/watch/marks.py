@@ -12,6 +12,9 @@ from typing import Any
 
 from factory.config.home import write_private
 
+FAR = "mirror.mark.json"
+"""Beside a mark: what the ledger's mirror was found to have."""
+
 
 def heal(mark: Path, copy: Path) -> bool:
     """Put the copy in the mark's place where it knows more of the same ledger; whether it did. Raises OSError."""
@@ -37,8 +40,16 @@ def counts_now(mark: Path, copy: Path) -> None:
     """A person said that the ledger as ``mark`` has it counts: whatever else here remembers another one is put right,
     else it would be found missing again, by a dispatcher that starts or by a run. Raises OSError."""
     keep(mark, copy)
-    for other in mark.parent.glob("fence*.json"):
+    for other in (*mark.parent.glob("fence*.json"), mark.with_name(FAR)):
         other.unlink(missing_ok=True)
+
+
+def tip(mark: Path) -> str:
+    """The commit that a mark names; empty where there is none, or it says nothing."""
+    try:
+        return str(json.loads(mark.read_bytes())["tip"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -7,12 +7,14 @@ from tests.integration.vault.attacks.register import elsewhere, held
 from tests.integration.vault.run import test_attacks, test_attacks_git
 from tests.integration.vault.run import test_rules as of_runs
 from tests.integration.vault.watch import test_attacks as watch
+from tests.integration.vault.watch import test_mirror as lost
+from tests.integration.vault.watch import test_mirroring as mirrored
 from tests.integration.vault.watch import test_rules as on_main
 from tests.integration.vault.watch import test_rules_anew as anew
 from tests.integration.vault.watch import test_rules_apart as apart
 from tests.integration.vault.watch import test_rules_word as by_word
 
-MODULES = (test_attacks, test_attacks_git, watch, of_runs, on_main, in_the_daemon, anew, by_word, apart)
+MODULES = (test_attacks, test_attacks_git, watch, of_runs, on_main, in_the_daemon, anew, by_word, lost, mirrored, apart)
 CRASHES = "tests/integration/vault/test_crash_points.py"
 
 elsewhere(48, "A dispatcher dies at any point between a claim and its result", f"{CRASHES}::test_one_row_of_the_matrix",

@@ -67,6 +67,6 @@ def test_rule_only_an_admin_unfreezes(watched: House, monkeypatch: pytest.Monkey
     def anybody(vault: Vault, doing: str, said: Said) -> Word:
         return Word(name, 1, said.reason, vault.now, "host")
 
-    monkeypatch.setattr(vault_settling, "_word", anybody)
+    monkeypatch.setattr(vault_settling, "word_of", anybody)
     unfreeze(watched.deployment, said)
     return Seen("allows", "it stays frozen", "" if watched.ledger().frozen else GOES_ON)

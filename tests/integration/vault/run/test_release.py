@@ -20,6 +20,7 @@ from factory.testing.forge_process import ForgeProcess
 from factory.vault.ports import Order
 from factory.vault.run.release import mark
 from factory.vault.run.tools import Work
+from tests import given_forge
 from tests.integration.vault.run.conftest import Tried
 from tests.integration.vault.run.house import House, Outside, probe, shipped, token
 from tests.integration.vault.run.shop import REPO, Shop, view_of
@@ -36,8 +37,8 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("shop")
     with ExitStack() as stack:
         if request.param == "real":
-            url, login = os.environ["FACTORY_TEST_FORGEJO"].rstrip("/"), os.environ["FACTORY_TEST_FORGEJO_ADMIN"]
-            admin = ForgejoClient(url, basic=(login.partition(":")[0], login.partition(":")[2]))
+            url = given_forge.address()
+            admin = ForgejoClient(url, basic=given_forge.admin())
         else:
             process = stack.enter_context(ForgeProcess.start(folder / "forge"))
             url, admin = process.url, ForgejoClient(process.url, uds=process.admin_socket)

@@ -237,7 +237,8 @@ def _base_repo(store: Store, pull: Pull) -> Repo:
     return repos.by_id(store, pull.issue.repo_id)
 
 
-def _head_moved(store: Store, head_repo: Repo, doer: User, pull: Pull, new: str) -> None:
+def _head_moved(store: Store, head_repo: Repo, doer: User, pull: Pull, new: str, *, pushed: bool = True) -> None:
+    """``pushed``: ``doer`` did push it, and the timeline names them."""
     repo = _base_repo(store, pull)
     if repo.id != head_repo.id:
         objects.copy_commits(head_repo.path, repo.path, new)
@@ -246,6 +247,13 @@ def _head_moved(store: Store, head_repo: Repo, doer: User, pull: Pull, new: str)
     if old == new:
         return
     store.update("pulls", pull.issue.id, key="issue_id", head_sha=new)
+    if pushed:
+        _name_push(store, repo, doer, pull, old, new)
+    reviews.head_moved(store, repo, pull, doer, new)
+    store.notify(Event("pull_request_sync", "synchronized", repo.id, doer.id, pull.issue.id, {"before": old}))
+
+
+def _name_push(store: Store, repo: Repo, doer: User, pull: Pull, old: str, new: str) -> None:
     forced = not objects.is_ancestor(repo.path, old, new) if objects.exists(repo.path, old) else True
     base = pulls.base_tip(repo, pull)
     if forced:
@@ -255,19 +263,18 @@ def _head_moved(store: Store, head_repo: Repo, doer: User, pull: Pull, new: str)
         commits = [c.oid for c in objects.log(repo.path, new, exclude=hidden, limit=MAX_COMMITS_READ)][::-1]
     body = json.dumps({"is_force_push": forced, "commit_ids": commits}, separators=(",", ":"))
     timeline.add(store, pull.issue.id, "pull_push", doer.id, body)
-    reviews.head_moved(store, repo, pull, doer, new)
-    store.notify(Event("pull_request_sync", "synchronized", repo.id, doer.id, pull.issue.id, {"before": old}))
 
 
 def refresh_head(store: Store, repo: Repo, doer: User, pull: Pull) -> None:
-    """Bring a pull request that is reopened up to its branch; 422 when the branch is gone."""
+    """Bring a pull request that is reopened up to its branch; 422 when the branch is gone. As in Forgejo, nobody is
+    named for what was pushed while it was closed."""
     if pull.head_repo_id is None:
         raise invalid("cannot reopen: the head repository is gone")
     head_repo = repos.by_id(store, pull.head_repo_id)
     tip = objects.read_ref(head_repo.path, pulls.branch_ref(pull.head_branch))
     if tip is None or not pulls.base_tip(repo, pull):
         raise invalid("cannot reopen: the head or base branch is gone")
-    _head_moved(store, head_repo, doer, pull, tip)
+    _head_moved(store, head_repo, doer, pull, tip, pushed=False)
 
 
 def _merged(store: Store, repo: Repo, doer: User, change: Change, merge: Merge) -> None:

@@ -115,6 +115,24 @@ def test_attack_1_a_push_after_the_approval_shows(site, done: Done) -> None:
     assert fact.pushed >= fact.reviews[0].at
 
 
+def test_attack_4_what_no_push_names_may_be_a_reviewers(site, done: Done) -> None:
+    """The forge looks at no push while a pull request is closed: its timeline never names who made it."""
+    number, branch, _ = request(site, done)
+    nobody, vault = {"name": "Nobody", "email": "nobody@example.invalid"}, done.client("vault")
+    vault.edit_pull(done.ops, number, state="closed")
+    unnamed = write(site, done, "owner", branch, f"vault/actions/{fresh('b')}.toml", author=nobody, committer=nobody)
+    vault.edit_pull(done.ops, number, state="open")
+    head = write(site, done, "factory", branch, f"vault/actions/{fresh('c')}.toml")
+    events = soon(site, lambda: vault.timeline(done.ops, number), lambda seen: any(head in one.detail for one in seen))
+    assert not any(unnamed in event.detail for event in events)
+    who = ids(site, done)
+    (fact,) = reads(done).pulls((number,))
+    assert (fact.head_sha, fact.contributors) == (head, {who["vault"], who["factory"]})
+    approve(done, number, head)
+    (fact,) = reads(done).pulls((number,))
+    assert fact.contributors == {who["vault"], who["factory"], who["owner"]}
+
+
 def test_attack_5_a_changed_target_shows(site, done: Done) -> None:
     number, _, head = request(site, done, base="auto")
     approve(done, number, head)

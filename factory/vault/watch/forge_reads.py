@@ -69,10 +69,13 @@ class ForgeReads:
         people = [event.author for event in pushes]
         for commit in commits:
             people += [commit.author, commit.committer]
+        head = self._head(pull)
+        if not _named({head, *(commit.sha for commit in commits)}, pushes):
+            people += [review.author for review in reviews]
         # Times are whole seconds: a review of that same second may have come before it.
         moves = [event.created_at + SECOND for event in events if event.kind in _MOVED or _forced(event)]
         return PullFact(
-            number=pull.number, poster=pull.author.id, base=pull.base_ref, head_sha=self._head(pull),
+            number=pull.number, poster=pull.author.id, base=pull.base_ref, head_sha=head,
             head_repo=pull.head_repo_id, flow=pull.flow, opened=pull.created_at, merged=pull.merged,
             contributors=_ids(people), pushed=max([pull.created_at, *(event.created_at for event in pushes)]),
             moved=max(moves, default=None), reviews=tuple(map(_review, reviews)),
@@ -118,6 +121,14 @@ def _review(review: ForgeReview) -> Review:
 def _ids(users: list[User]) -> frozenset[int]:
     """Account ids; an unknown or deleted account has none."""
     return frozenset(user.id for user in users if user.id > 0)
+
+
+def _named(commits: set[str], pushes: list[TimelineEvent]) -> bool:
+    """Whether a push names each commit. Of what was pushed while it was closed, before it got this target, or a moment
+    before it was merged, the forge does not say (yet) who did: then any reviewer may have. (The head is among them: in
+    the moment between a merge and its mark the forge lists no commits at all.)"""
+    named = " ".join(event.detail for event in pushes)
+    return all(f'"{commit}"' in named for commit in commits)
 
 
 def _forced(event: TimelineEvent) -> bool:

@@ -44,6 +44,7 @@ from factory.vault.watch.asking import AskedSentinel
 from factory.vault.watch.sentinel import Post
 from factory.vault.watch.settings import Expected
 from tests.contract.conftest import Site, fresh, soon
+from tests.integration.vault.attacks import pace
 from tests.integration.vault.attacks.carry import packed
 from tests.integration.vault.attacks.inside import FOR_EVER
 from tests.integration.vault.attacks.program import Runs, nursery
@@ -60,6 +61,8 @@ ACCOUNTS = {duty: DEV if duty in ROLES else login for duty, login in DEFAULT_ACC
 BOTS = tuple(dict.fromkeys(ACCOUNTS.values()))
 TIERS = {"alpha": "low", "beta": "medium", "gamma": "high", "delta": "high"}
 DAY = timedelta(days=1)
+ALONE = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0"}
+OUTSIDE = "this attacker broke into the forge's machine; only of an embedded forge are the files at hand"
 OPEN: list[Keep] = []
 """Those whose processes may run."""
 
@@ -217,14 +220,8 @@ class Keep:
 
     def push(self, who: str, *specs: str) -> str:
         """What git says when it does not take the push; empty: it does."""
-        env = {
-            "PATH": os.environ["PATH"],
-            "HOME": "/nonexistent",
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_TERMINAL_PROMPT": "0",
-        }
         done = subprocess.run(
-            ["git", f"--git-dir={self.work.repo}", "push", "--quiet", self.url(who), *specs], env=env,
+            ["git", f"--git-dir={self.work.repo}", "push", "--quiet", self.url(who), *specs], env=ALONE,
             capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
         return "" if done.returncode == 0 else done.stderr
@@ -234,15 +231,14 @@ class Keep:
         name = ref if ref.startswith("refs/") else f"refs/heads/{ref}"
         oid = self.site.client(FOUNDER).ls_refs(self.ops, [name]).get(name, "")
         if oid:
-            env = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"}
-            subprocess.run(["git", f"--git-dir={self.work.repo}", "fetch", "--quiet", self.url(FOUNDER), name], env=env,
-                           check=True, capture_output=True, timeout=60)  # fmt: skip
+            command = ["git", f"--git-dir={self.work.repo}", "fetch", "--quiet", self.url(FOUNDER), name]
+            subprocess.run(command, env=ALONE, check=True, capture_output=True, timeout=60)
         return oid
 
-    def broken_into(self) -> Path:
-        """Where the forge keeps what is its own, for an attacker who is there."""
+    def broken_into(self, why: str = OUTSIDE) -> Path:
+        """Where the forge keeps what is its own, for an attacker who is there. ``why`` only an embedded one will do."""
         if self.forge_home is None:
-            pytest.skip("this attacker broke into the forge's machine; only of an embedded forge are the files at hand")
+            pytest.skip(why)
         return self.forge_home
 
     def bare(self) -> Path:
@@ -346,14 +342,7 @@ class Keep:
     def caught_up(self, asked: Asked) -> None:
         """Let a real forge get to the last push: until then it takes approvals of the new head back when it does, and
         what is merged before that is left with the older head for good."""
-        names = [f"refs/pull/{asked.number}/head"] + ([f"refs/heads/{asked.branch}"] if asked.branch else [])
-        client = self.site.client(FOUNDER)
-        soon(self.site, lambda: client.ls_refs(self.ops, names), lambda refs: len({*refs.values()}) == 1)
-
-    def at_once(self) -> None:
-        """For attacks that are about what the forge has done by the time a push returns: ours all of it."""
-        if self.forge_home is None:
-            pytest.skip("a real forge takes approvals back some time after a push: before what this does next or later")
+        pace.caught_up(self.site, self.ops, asked.number, asked.branch, asked.head)
 
     def lend_admin(self, login: str, lent: bool) -> None:
         body = {"login_name": login, "source_id": 0, "admin": lent}
@@ -385,10 +374,16 @@ class Keep:
 
     def still_fresh(self, asked: Asked) -> None:
         """As in the moment after a push in which the forge has not got to its reviews yet."""
+        self.broken_into("the moment before the forge takes an approval back: only an embedded one can be held there")
         self.sql(
             "UPDATE reviews SET dismissed = 0, stale = 0 WHERE issue_id = (SELECT id FROM issues WHERE repo_id = ? AND"
             " number = ?)", self.repo_id, asked.number,
         )  # fmt: skip
+
+    def unnamed(self, asked: Asked) -> None:
+        """As in the moment in which the forge has moved the head and not yet written down who pushed it."""
+        self.broken_into("the moment before the forge writes down who pushed: only an embedded one can be held there")
+        self.sql("DELETE FROM comments WHERE kind = 'pull_push' AND body LIKE ?", f"%{asked.head}%")
 
     # ---- the vault -------------------------------------------------------------------------------------------------
 

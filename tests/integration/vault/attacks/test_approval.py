@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from factory.forge.values import ReviewState
 from factory.vault import gather
 from factory.vault.canonical import Refused
 from factory.vault.policy import read as read_policy
@@ -15,6 +18,7 @@ from factory.vault.verify import Case
 from tests.contract.conftest import Site, fresh
 from tests.integration.vault.attacks.blind import Blind
 from tests.integration.vault.attacks.keep import APPROVER, FACTORY, FOUNDER, VAULT, Asked, Keep
+from tests.integration.vault.attacks.pace import taken_back, the_next_second
 from tests.integration.vault.attacks.raid import effects, raid
 from tests.integration.vault.attacks.register import Seen, attack
 
@@ -55,8 +59,6 @@ def test_attack_1_push_after_approval_as_the_forge_sees_it(keep: Keep, off: Blin
 @attack(2, "Push that only takes one of the files back, so that a forge may keep the approval", forge="blocks",
         vault="head-moved", check="an approval is for the head that was merged")  # fmt: skip
 def test_attack_2_partial_revert_after_approval(keep: Keep, off: Blind) -> Seen:
-    keep.at_once()
-
     def act() -> str:
         action = keep.action("gamma")
         asked = keep.ask(action, extra={"notes.txt": b"to read\n"})
@@ -67,7 +69,11 @@ def test_attack_2_partial_revert_after_approval(keep: Keep, off: Blind) -> Seen:
             keep.force(now)
         return action.id
 
-    return raid(keep, act, lambda: off.review("commit", "at"))
+    seen = raid(keep, act, lambda: off.review("commit", "at"))
+    if keep.forge_home is None:
+        assert seen.forge == "allows"  # it does keep the approval
+        seen = replace(seen, forge="blocks")
+    return seen
 
 
 @attack(3, "A second bot approves", forge="blocks", vault="approver-not-listed",
@@ -88,15 +94,68 @@ def test_attack_3_a_bot_approves_a_bots_request(keep: Keep, off: Blind) -> Seen:
 @attack(4, "An admin approves what the same admin pushed", forge="allows", vault="approver-barred",
         check="who pushed or wrote a commit does not approve it")  # fmt: skip
 def test_attack_4_an_admin_approves_their_own_push(keep: Keep, off: Blind) -> Seen:
-    keep.at_once()
-
     def act() -> str:
-        asked = pushed(keep, keep.ask(keep.action("gamma")), FOUNDER)
+        asked = keep.ask(keep.action("gamma"))
+        early = keep.review(asked, APPROVER)
+        asked = pushed(keep, asked, FOUNDER)
+        taken_back(keep.site, keep.ops, asked.number, early)
         keep.review(asked)
         keep.merged(asked)
         return asked.id
 
     return raid(keep, act, lambda: off.review("barred"))
+
+
+@attack(4, "The same, pushed in other people's names while it was closed, which no forge records",
+        forge="allows", vault="approver-barred", check="a commit that no push names may be a reviewer's")  # fmt: skip
+def test_attack_4_pushed_while_it_was_closed(keep: Keep, off: Blind) -> Seen:
+    def act() -> str:
+        client = keep.site.client(VAULT)
+        asked = mine(keep, lambda asked: client.edit_pull(keep.ops, asked.number, state="closed"))
+        client.edit_pull(keep.ops, asked.number, state="open")
+        asked = pushed(keep, asked)  # by another bot, which the forge does name
+        the_next_second(client)
+        keep.review(asked)
+        keep.merged(asked)
+        return asked.id
+
+    return raid(keep, act, lambda: off.review("barred"))
+
+
+@attack(4, "The same, merged before the forge has written down who pushed", forge="allows", vault="approver-barred",
+        check="a commit that no push names may be a reviewer's")  # fmt: skip
+def test_attack_4_merged_before_the_push_is_named(keep: Keep, off: Blind) -> Seen:
+    def act() -> str:
+        asked = mine(keep)
+        keep.unnamed(asked)
+        keep.review(asked)
+        keep.merged(asked)
+        return asked.id
+
+    return raid(keep, act, lambda: off.review("barred"))
+
+
+def test_what_was_pushed_approved_and_merged_at_once_does_not_start(keep: Keep) -> None:
+    """However far a real forge has got with the push when it is asked to merge it."""
+    for _ in range(3):
+        asked = mine(keep)
+        client, wanted = keep.site.client(FOUNDER), {"Do": "merge", "head_commit_id": asked.head}
+        until, merged = time.monotonic() + 5, 0
+        while merged != 200 and time.monotonic() < until:
+            client.review(keep.ops, asked.number, state=ReviewState.APPROVED, body="", commit=asked.head)
+            path = f"/repos/{keep.ops}/pulls/{asked.number}/merge"
+            merged = keep.site.call("POST", path, wanted, who=VAULT).status_code
+        assert effects(keep, asked.id) == 0
+        assert keep.dispatch().ledger.state(asked.id).kind == ("REFUSED" if merged == 200 else "SEEN")
+
+
+def mine(keep: Keep, first: Callable[[Asked], object] = lambda asked: None) -> Asked:
+    """A request to whose branch an admin pushed in the name of nobody, ``first`` this."""
+    asked, nobody = keep.ask(keep.action("gamma")), {"name": "Nobody", "email": "nobody@example.invalid"}
+    first(asked)
+    data = replace(keep.actions[asked.id], reason="mine").write()
+    head = keep.write(FOUNDER, asked.branch, {f"vault/actions/{asked.id}.toml": data}, author=nobody, committer=nobody)
+    return replace(asked, head=head)
 
 
 @attack(5, "Approval on an unprotected branch, then the target becomes main", forge="allows",
@@ -118,7 +177,8 @@ def test_attack_5_retarget_after_approval(keep: Keep, off: Blind) -> Seen:
 
 
 @attack(6, "Close, make the branch anew with other content, reopen", forge="blocks",
-        vault="approval-dismissed | head-moved", check="an approval is for the head that was merged")  # fmt: skip
+        vault="approval-dismissed | head-moved | approver-barred",
+        check="an approval is for the head that was merged, and none counts for what no push names")  # fmt: skip
 def test_attack_6_reopened_with_other_content(keep: Keep, off: Blind) -> Seen:
     def act() -> str:
         action = keep.action("gamma")
@@ -132,7 +192,7 @@ def test_attack_6_reopened_with_other_content(keep: Keep, off: Blind) -> Seen:
         keep.merged(replace(asked, head=head))
         return action.id
 
-    seen = raid(keep, act, lambda: off.review("commit", "at", "dismissed", "stale", "official"))
+    seen = raid(keep, act, lambda: off.review("commit", "at", "dismissed", "stale", "official", "barred"))
     if keep.forge_home is None:
         assert seen.forge == "allows"  # named in tests/contract: test_reopened_on_another_head
         seen = replace(seen, forge="blocks")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from factory.vault.gather import Gather
 from tests.contract.conftest import fresh
 from tests.integration.vault.attacks.blind import Blind
 from tests.integration.vault.attacks.keep import FACTORY, FOUNDER, OUTSIDER, Asked, Keep
+from tests.integration.vault.attacks.pace import the_next_second
 from tests.integration.vault.attacks.raid import effects, raid
 from tests.integration.vault.attacks.register import Seen, attack, rule
 from tests.integration.vault.house import OPS, House, policy_bytes
@@ -172,24 +173,11 @@ def test_rule_repo_identity_for_a_repeated_action(tmp_path: Path, off: Blind) ->
     return Seen("-", "frozen")
 
 
-def the_next_second(keep: Keep) -> None:
-    """Until the forge's clock, which tells whole seconds, has moved on."""
-    client = keep.site.client(FOUNDER)
-
-    def now() -> datetime | None:
-        client.version()
-        return client.server_time
-
-    first = now()
-    while now() == first:
-        continue
-
-
 def test_what_is_asked_for_after_a_rule_was_changed_is_judged_by_the_rule_as_it_is(own: Keep) -> None:
     """Though the sentinel sees the change only when somebody asks it about that request."""
     own.settings()
     own.protect()
-    the_next_second(own)
+    the_next_second(own.site.client(FOUNDER))
     asked = own.ask(own.action("gamma"))
     own.review(asked)
     own.merged(asked)
@@ -211,7 +199,7 @@ def test_what_is_asked_for_just_after_people_changed_is_refused_and_can_be_asked
         f"{login}: no collaborator, now read (account {number})"
     )
     assert facts["next"]["asker"] == "ask again: `factory vault request`"
-    the_next_second(own)
+    the_next_second(own.site.client(FOUNDER))
     again = own.ask(own.action("gamma"))
     own.review(again)
     own.merged(again)

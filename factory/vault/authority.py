@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from factory.git.hardened import Commit, Git
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 CONTROLLED = ("factory.toml", "vault/policy.toml", "vault/secrets", "formulas", "agents", "generators")
 FOR_ADMINS = (b"vault/policy.toml", b"vault/secrets", b"factory.toml")
 """Beginnings of paths that only an admin may let change, with a signature where the policy wants one for high."""
+
+
+_policy = lru_cache(8)(read)
+"""The same bytes are the same policy, and one burst of requests reads it hundreds of times."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ def in_force(ledger: Ledger, git: Git, before: str = "") -> Authority:
                 raise Unclear(f"{PATH} of {commit[:12]}, which is in force, is not here (yet)")
             same = sha256(data) == entry.evidence["policy_digest"]
             must(same, "no-policy", f"{PATH} at {commit[:12]} is not what the ledger says of it")
-            return Authority(commit, read(data, bots(ledger)))
+            return Authority(commit, _policy(data, bots(ledger)))
     raise Refused("no-policy", "no version of the policy is in force: the ledger has no GENESIS for this branch")
 
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
     from factory.vault.ports import Outcome
 
 
-AT_ONCE = 4
-"""Runs of one tier at the same time here, so that a flood of low ones does not hold up a high one."""
+AT_ONCE = 16
+"""Runs of one tier at the same time here, so that a flood of low ones does not hold up a high one. No more verdicts
+are written in one turn either, so that the first may start before the last is judged."""
 TRIES = 3
 START_S = 30
 """From before STARTED is pushed to the first effect, on our own clock: a paused process wakes up too late."""
@@ -129,7 +131,7 @@ class Dispatcher:
         if any(entry.kind == "TRUST" for entry in whole):
             return whole
         return [*whole, *(e for name in opened for e in self._told(name, self._seen(name))),
-                *(e for id in merged for e in self._told(id, self._judged(id), "REFUSED")),
+                *islice((e for id in merged for e in self._told(id, self._judged(id), "REFUSED")), AT_ONCE),
                 *(e for state in under_way for e in self._told(state.id, self._settled(state)))]  # fmt: skip
 
     def _whole(self, main: str) -> Iterable[Entry]:

@@ -21,7 +21,7 @@ from factory.vault.ledger import Ledger
 from factory.vault.verify import AUTO, MAIN, Case, Verified, decide, identity, statement
 
 if TYPE_CHECKING:
-    from factory.vault.ports import Forge, Keys, PullFact, Runner, Sentinel
+    from factory.vault.ports import Forge, Keys, Runner, Sentinel
 
 
 SKEW_S, OWN = 120, "formulas"
@@ -85,7 +85,7 @@ class Gather:
         self.standing.clear()
         for commit in self._h.git.history(main, str(self.ledger.trust[-1].evidence["commit"]), *CONTROLLED):
             try:
-                pulls = self._pulls(commit.parents[1]) if len(commit.parents) == 2 else ()
+                pulls = self._h.forge.pulls(commit.parents[1]) if len(commit.parents) == 2 else ()
                 found = trust(commit, pulls, self.ledger, self._h.git, self.pinned("repo"), self._h.keys)
                 gone = frozenset(found["approvers"]) - self._h.forge.humans(frozenset(found["approvers"]))
                 must(not gone, "approver-gone", f"{named(gone)} is not active or has lost its rights")
@@ -143,7 +143,7 @@ class Gather:
             action, formula = self.request(id)
         except Refused:
             action, formula = None, None  # ``decide`` says what is wrong with it
-        pulls = self._pulls(head) if head else ()
+        pulls = self._h.forge.pulls(head) if head else ()
         what: dict[str, Any] = {}
         signers: frozenset[int] = frozenset()
         if action is not None and formula is not None:
@@ -182,11 +182,6 @@ class Gather:
         if abs((here - there).total_seconds()) > SKEW_S:
             raise Unclear(f"this host's clock says {stamp(here)}, the forge's {stamp(there)}: set them right")
         return max(here, there)
-
-    def _pulls(self, head: str) -> tuple[PullFact, ...]:
-        refs = self._h.forge.refs("refs/pull/")
-        numbers = [name.split("/")[2] for name, oid in refs.items() if oid == head and name.endswith("/head")]
-        return self._h.forge.pulls(tuple(sorted(int(number) for number in numbers))) if numbers else ()
 
     def formula(self, key: str, authority: Authority) -> VaultFormula:
         """The file that the policy names: the ops repo's own, else the packaged one. Raises Refused."""

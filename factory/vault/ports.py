@@ -87,8 +87,8 @@ class Forge(Protocol):
 
     def repo(self) -> Repo: ...
 
-    def pulls(self, numbers: tuple[int, ...]) -> tuple[PullFact, ...]:
-        """These pull requests as they are now."""
+    def pulls(self, head: str) -> tuple[PullFact, ...]:
+        """Those whose recorded head is this commit, as they are now."""
 
     def now(self) -> datetime:
         """The forge's clock."""

@@ -23,7 +23,7 @@ from factory.vault.ports import Order, Outcome
 from factory.vault.run.attempt import Attempt
 from factory.vault.run.tools import Tools
 
-AT_ONCE = 4
+AT_ONCE = 16
 """Runs of one tier."""
 WALLS = frozenset({
     "files", "named-paths", "password-file", "processes", "environment", "descriptors", "keyring", "loopback",

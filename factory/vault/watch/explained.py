@@ -64,8 +64,8 @@ class Explained:
     def repo(self) -> Repo:
         return self.forge.repo()
 
-    def pulls(self, numbers: tuple[int, ...]) -> tuple[PullFact, ...]:
-        return self.forge.pulls(numbers)
+    def pulls(self, head: str) -> tuple[PullFact, ...]:
+        return self.forge.pulls(head)
 
     def humans(self, ids: frozenset[int]) -> frozenset[int]:
         return self.forge.humans(ids)
@@ -117,8 +117,6 @@ class Explained:
         first, head = commit.parents
         if self.git.merged_tree(first, head) != self.git.pure("rev-parse", f"{commit.oid}^{{tree}}"):
             return False
-        refs = self.forge.refs("refs/pull/")
-        numbers = [name.split("/")[2] for name, oid in refs.items() if oid == head and name.endswith("/head")]
         ledger = self.chain().ledger
         try:
             policy = in_force(ledger, self.git).policy
@@ -126,7 +124,7 @@ class Explained:
             return False
         listed = policy.admins | policy.approvers
         repo = ledger.genesis.evidence["repo"] if ledger.genesis else 0
-        for pull in self.forge.pulls(tuple(sorted(map(int, numbers)))):
+        for pull in self.forge.pulls(head):
             mine = pull.base == "main" and pull.head_sha == head and pull.head_repo == repo and not pull.flow
             moved = max(moment for moment in (pull.pushed, pull.moved) if moment is not None)
             bench = Bench(listed, frozenset({pull.poster}) | bots(ledger), listed)

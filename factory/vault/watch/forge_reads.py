@@ -7,19 +7,23 @@ The addresses in commits name contributors, and those only lose a right by it. A
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Generic, TypeVar
 
 from factory.errors import FactoryError, NotFound
 from factory.forge.client import ForgejoClient
-from factory.forge.heads import merged_head
-from factory.forge.values import Pull, RepoName, TimelineEvent, User
+from factory.forge.values import RepoName, TimelineEvent, User
 from factory.forge.values import Review as ForgeReview
 from factory.vault.approval import Review
 from factory.vault.ports import PullFact, Repo, Unclear
 
+T = TypeVar("T")
 SECOND = timedelta(seconds=1)
+FRESH_S = 1.0
+PULLS = "refs/pull/"
 _MOVED = frozenset({"change_target_branch", "reopen"})
 
 
@@ -27,13 +31,20 @@ class ForgeReads:
     """``ports.Forge`` on one ops repo.
 
     ``writers`` tells who may write as the sentinel sees it, by account id; None where there is no sentinel: then what
-    the dispatcher's own token is told counts alone.
+    the dispatcher's own token is told counts alone. ``clock`` is monotonic.
+
+    What all requests share (which heads there are, who may write, the time) is asked once a second in a burst of them;
+    what is said of one request, each time.
     """
 
     def __init__(
-        self, client: ForgejoClient, ops: RepoName, writers: Callable[[], frozenset[int]] | None = None
-    ) -> None:
-        self._client, self._ops, self._writers = client, ops, writers
+        self, client: ForgejoClient, ops: RepoName, writers: Callable[[], frozenset[int]] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self._client, self._ops, self._writers, self._clock = client, ops, writers, clock
+        self._heads = _Brief(clock, self._read_heads)
+        self._listed = _Brief(clock, lambda: _ids(client.writers(ops)))
+        self._time = _Brief(clock, self._read_time)
 
     def refs(self, *prefixes: str) -> Mapping[str, str]:
         with unclear():
@@ -45,17 +56,30 @@ class ForgeReads:
             found = self._client.repo(self._ops)
         return Repo(self._client.url, found.id, found.name.owner, found.name.name)
 
-    def pulls(self, numbers: tuple[int, ...]) -> tuple[PullFact, ...]:
+    def pulls(self, head: str) -> tuple[PullFact, ...]:
         found = []
-        for number in numbers:
+        for number in self._numbers(head):
             try:
                 with unclear():
-                    found.append(self._pull(number))
+                    found.append(self._pull(number, head))
             except _Gone:
                 self.repo()  # the repo itself must answer, else nothing is known
         return tuple(found)
 
-    def _pull(self, number: int) -> PullFact:
+    def _numbers(self, head: str) -> tuple[int, ...]:
+        """Of the pull requests with that head. One that an answer of a moment ago does not name may be new."""
+        with unclear():
+            return self._heads.now().get(head) or self._heads.anew().get(head, ())
+
+    def _read_heads(self) -> Mapping[str, tuple[int, ...]]:
+        found: dict[str, tuple[int, ...]] = {}
+        for name, oid in self._client.ls_refs(self._ops, (PULLS,)).items():
+            number, _, kind = name.removeprefix(PULLS).partition("/")
+            if kind == "head" and number.isdecimal():
+                found[oid] = tuple(sorted({*found.get(oid, ()), int(number)}))
+        return found
+
+    def _pull(self, number: int, head: str) -> PullFact:
         """Several answers, read one after the other: the pull request last, so that a push between them shows in it."""
         client, ops = self._client, self._ops
         try:
@@ -69,7 +93,8 @@ class ForgeReads:
         people = [event.author for event in pushes]
         for commit in commits:
             people += [commit.author, commit.committer]
-        head = self._head(pull)
+        # Of a merged one the forge tells where its branch stands now; its recorded head stands still.
+        head = head if pull.merged else pull.head_sha
         if not _named({head, *(commit.sha for commit in commits)}, pushes):
             people += [review.author for review in reviews]
         # Times are whole seconds: a review of that same second may have come before it.
@@ -81,14 +106,13 @@ class ForgeReads:
             moved=max(moves, default=None), reviews=tuple(map(_review, reviews)),
         )  # fmt: skip
 
-    def _head(self, pull: Pull) -> str:
-        """What was proposed."""
-        return merged_head(self._client, self._ops, pull) if pull.merged else pull.head_sha
-
     def now(self) -> datetime:
-        """The clock of the forge's ``Date`` header, in whole seconds, asked for now."""
+        """The clock of the forge's ``Date`` header, in whole seconds, asked for within the last second."""
         with unclear():
-            self._client.version()
+            return self._time.now()
+
+    def _read_time(self) -> datetime:
+        self._client.version()
         told = self._client.server_time
         if told is None:
             raise Unclear("asking the forge for the time: its answer has no Date")
@@ -101,10 +125,27 @@ class ForgeReads:
         but of an organisation it also lists teams that only read. So the sentinel must have seen their right, too.
         """
         with unclear():
-            listed = _ids(self._client.writers(self._ops))
+            listed = self._listed.now()
         if self._writers is not None:
             listed &= self._writers()
         return ids & listed
+
+
+class _Brief(Generic[T]):
+    """An answer that is taken for another one until it is ``FRESH_S`` old."""
+
+    def __init__(self, clock: Callable[[], float], ask: Callable[[], T]) -> None:
+        self._clock, self._ask = clock, ask
+        self._last: tuple[float, T] | None = None
+
+    def now(self) -> T:
+        last = self._last
+        return last[1] if last is not None and self._clock() - last[0] < FRESH_S else self.anew()
+
+    def anew(self) -> T:
+        began = self._clock()
+        self._last = (began, self._ask())
+        return self._last[1]
 
 
 class _Gone(Exception):

@@ -19,7 +19,7 @@ from factory.vault.dispatch import Dispatcher, Patience
 from factory.vault.gather import Handed
 from factory.vault.ports import Order, Outcome, PullFact, Repo, Settings, Unclear
 from tests.integration.vault.history import Effect, Line, Report, check, lines
-from tests.integration.vault.house import LETTERS, House, formula_bytes, policy_bytes
+from tests.integration.vault.house import LETTERS, House, formula_bytes, numbers_of, policy_bytes
 from tests.integration.vault.quick import QuickGit, Store
 
 ROUND_S = 60
@@ -255,10 +255,9 @@ class Outside:
     def repo(self) -> Repo:
         return self._step("repo").repo_
 
-    def pulls(self, *asked: object) -> tuple[PullFact, ...]:
+    def pulls(self, head: str) -> tuple[PullFact, ...]:
         house = self._step("pulls")
-        numbers = asked[-1]
-        assert isinstance(numbers, tuple)
+        numbers = numbers_of(self.vault.store.refs("refs/pull/"), head)
         return tuple(house.pulls_[number] for number in numbers if number in house.pulls_)
 
     def now(self) -> datetime:

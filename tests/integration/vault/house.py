@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -269,6 +269,11 @@ class House:
         return [name.rsplit("-", 1)[1].removesuffix(".toml") for name in sorted(names)]
 
 
+def numbers_of(refs: Mapping[str, str], head: str) -> list[int]:
+    """Pull requests whose recorded head is that commit."""
+    return sorted(int(name.split("/")[2]) for name, oid in refs.items() if (name[:10], oid) == ("refs/pull/", head))
+
+
 @dataclass
 class _Forge:
     house: House
@@ -286,7 +291,8 @@ class _Forge:
     def repo(self) -> Repo:
         return self._up().repo_
 
-    def pulls(self, numbers: Sequence[int]) -> tuple[PullFact, ...]:
+    def pulls(self, head: str) -> tuple[PullFact, ...]:
+        numbers = numbers_of(self.refs("refs/pull/"), head)
         return tuple(self._up().pulls_[number] for number in numbers if number in self.house.pulls_)
 
     def now(self) -> datetime:

@@ -81,17 +81,13 @@ class Outside:
     repo_: Repo
 
     def refs(self, *prefixes: str) -> Mapping[str, str]:
-        if prefixes == ("refs/pull/",):
-            return {f"refs/pull/{number}/head": oid for oid, number in self.heads.items()}
         return {f"refs/heads/{name}": branch(self.remote, name) for name in ("main", "auto", "ledger")}
 
     def repo(self) -> Repo:
         return self.repo_
 
-    def pulls(self, *asked: object) -> tuple[PullFact, ...]:
-        numbers = asked[-1]
-        assert isinstance(numbers, tuple)
-        return tuple(self.pulls_[number] for number in numbers)
+    def pulls(self, head: str) -> tuple[PullFact, ...]:
+        return (self.pulls_[self.heads[head]],) if head in self.heads else ()
 
     def now(self) -> datetime:
         return datetime.now(UTC)

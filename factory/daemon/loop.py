@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,6 +20,8 @@ MAX_ROUNDS = 50
 """Ticks in a row without sleeping; a loop of decisions that never settles must not spin."""
 RETRY_MAX_S = 60.0
 UNSETTLED_S = 2.0
+BURST_S = 0.5
+"""Webhooks come in bursts (one merge sends several): from the beginning of one turn to the next that they ask for."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Loop:
     beat: Callable[[Beat], None]
     said: Callable[[str], None]
     now: Callable[[], datetime]
+    clock: Callable[[], float] = time.monotonic
     reports: dict[int, TickReport] = field(default_factory=dict)
     trouble: str = ""
     _started: datetime | None = None
@@ -75,13 +79,21 @@ class Loop:
         self.start()
         rounds = 0
         while not self.wake.stop:
+            began = self.clock()
             progressed = self.turn()
             rounds = rounds + 1 if progressed else 0
             if progressed and rounds < MAX_ROUNDS:
                 continue
             rounds = 0
-            self.wake.sleep(self._pause(), self.filenos())
+            if self.wake.sleep(self._pause(), self.filenos()) == "asked":
+                self._take_the_burst(began)
         self.said("stopping: sessions in flight go on, the next start picks them up")
+
+    def _take_the_burst(self, began: float) -> None:
+        """Let more wishes to wake come in: one turn answers them all. The end of a session waits for none of them."""
+        while not self.wake.stop and (left := began + BURST_S - self.clock()) > 0:
+            if self.wake.sleep(left, self.filenos()) != "asked":
+                return
 
     def start(self) -> None:
         """Before the first turn."""

@@ -151,3 +151,46 @@ def test_a_newest_second_that_may_not_be_whole_is_looked_at_again_soon() -> None
     made, _, _ = loop(ticker)
     made.turn()
     assert made._pause() == 2
+
+
+class Scripted(Wake):
+    """Each sleep takes so long and ends so; after the last one it is asked to stop. ``clock`` is what passes."""
+
+    def __init__(self, *sleeps: tuple[float, str]) -> None:
+        super().__init__()
+        self.sleeps, self.clock = list(sleeps), 0.0
+
+    def sleep(self, seconds: float, until_readable: Any = ()) -> str:
+        if not self.sleeps:
+            self.stop = True
+            return "asked"
+        took, why = self.sleeps.pop(0)
+        assert took <= seconds
+        self.clock += took
+        return why
+
+
+def turns(*sleeps: tuple[float, str]) -> list[float]:
+    """When it turned."""
+    made, _, beats = loop(Ticker("o/p"))
+    wake = Scripted(*sleeps)
+    made.wake, made.clock = wake, lambda: wake.clock
+    at: list[float] = []
+    made.begin = lambda: at.append(round(wake.clock, 3))
+    made.run()
+    assert not wake.sleeps
+    assert len(beats) == len(at) + 1
+    return at
+
+
+def test_a_burst_of_webhooks_is_one_turn_more() -> None:
+    burst = [(0.01, "asked")] * 8
+    assert turns(*burst, (0.42, "time"), (30, "time")) == [0.0, 0.5, 30.5]
+
+
+def test_a_webhook_after_a_quiet_while_is_looked_at_at_once() -> None:
+    assert turns((7.0, "asked")) == [0.0, 7.0]
+
+
+def test_the_end_of_a_session_waits_for_no_burst() -> None:
+    assert turns((0.01, "asked"), (0.02, "session"), (30, "time")) == [0.0, 0.03, 30.03]

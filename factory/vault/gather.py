@@ -141,8 +141,9 @@ class Gather:
         line = git.run("rev-list", "--first-parent", tip, *([f"^{first}"] if first else [])).decode("ascii").split()
         try:
             action, formula = self.request(id)
-        except Refused:
-            action, formula = None, None  # ``decide`` says what is wrong with it
+        except Refused as refused:
+            must(refused.code != "formula-override", refused.code, refused.words)
+            action, formula = None, None  # ``decide`` says what else is wrong with it
         pulls = self._h.forge.pulls(head) if head else ()
         what: dict[str, Any] = {}
         signers: frozenset[int] = frozenset()

@@ -60,7 +60,7 @@ def house_branch(house: House) -> str:
 
 
 @rule("A formula that replaces a packaged one says of which version; after an upgrade it is refused",
-      vault="unknown-formula", check="its line overrides is the digest of the packaged one there is now")  # fmt: skip
+      vault="formula-override", check="its line overrides is the digest of the packaged one there is now")  # fmt: skip
 def test_rule_an_override_of_another_version_is_refused(tmp_path: Path, off: Blind) -> Seen:
     packaged = formula_bytes("gamma") or b""
     mine = packaged.replace(b"Stands for any formula.", b"Does it our way.")
@@ -78,7 +78,7 @@ def test_rule_an_override_of_another_version_is_refused(tmp_path: Path, off: Bli
     assert starts("same", packaged) == (1, ""), "the same bytes are no other version"
     assert starts("right", said["right"] + mine) == (1, "")
     found = {starts("older", said["older"] + mine), starts("none", mine)}
-    assert found == {(0, "unknown-formula")}
+    assert found == {(0, "formula-override")}
     real = gather.must
     off.patch.setattr(gather, "must", lambda good, code, words: real(good or code == "formula-override", code, words))
-    return Seen("-", "unknown-formula", RUNS if starts("off", said["older"] + mine) == (1, "") else "")
+    return Seen("-", "formula-override", RUNS if starts("off", said["older"] + mine) == (1, "") else "")

@@ -76,8 +76,8 @@ def trust(commit: Commit, pulls: Sequence[PullFact], ledger: Ledger, git: Git, r
           keys: Keys) -> dict[str, Any]:  # fmt: skip
     """Evidence of a TRUST for this commit. Raises Refused with why the version before it stays in force."""
     now = in_force(ledger, git)
-    tree = git.pure("rev-parse", f"{commit.oid}^{{tree}}")
-    merged = len(commit.parents) == 2 and git.merged_tree(*commit.parents) == tree
+    tree = f"{commit.oid}^{{tree}}"
+    merged = len(commit.parents) == 2 and git.merged_tree(*commit.parents) == git.pure("rev-parse", tree)
     must(merged, "unexplained", "it is no merge of a pull request, or holds more than merging gives")
     same = controlled(git, commit.parents[0]) == controlled(git, now.commit)
     must(same, "tainted-base", "what it was merged into differs from the version in force already")

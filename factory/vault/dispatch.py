@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, timedelta
 from itertools import islice
 from pathlib import Path
@@ -83,7 +83,7 @@ class Dispatcher:
             self._results = [(o, outcome) for o, outcome in self._results if not o.probe and o.run not in written]
             while any(entry.kind == "TRUST" for entry in self.chain.append(self._facts())):
                 continue  # what follows is judged by the version that has just come into force
-            self.chain.append(self._claims())
+            self.chain.append(self._claims(), self._budget)
             for entry in self.chain.append(self._starts(), self._budget):
                 if entry.kind == "STARTED":
                     self._h.runner.start(self._orders[entry.run])
@@ -185,7 +185,7 @@ class Dispatcher:
             del self._running[order.id]
         state, evidence = self.ledger.state(order.id), {"words": outcome.words, "log_sha256": outcome.log_sha256}
         if order.probe:
-            yield from self._probed(state, order, outcome)
+            yield from self._probed(state, order, outcome, evidence)
             return
         evidence |= {f"result_{key}": value for key, value in outcome.result.items()}
         # A later run that changed nothing says nothing of a lost one before it, unless a probe did.
@@ -194,12 +194,11 @@ class Dispatcher:
         mine = (state.kind, state.epoch, state.run) == ("STARTED", order.epoch, order.run)
         yield self._entry(kind if mine else "LATE", order.id, evidence, run=order.run)
 
-    def _probed(self, state: State, order: Order, outcome: Outcome) -> Iterable[Entry]:
+    def _probed(self, state: State, order: Order, outcome: Outcome, said: Mapping[str, Any]) -> Iterable[Entry]:
         if state.kind != "FENCED" or state.epoch != order.epoch:
             return
         if outcome.state == "applied":
-            evidence = {"words": outcome.words, "log_sha256": outcome.log_sha256, "by_probe": True}
-            yield self._entry("DONE", state.id, evidence)
+            yield self._entry("DONE", state.id, {**said, "by_probe": True})
         elif outcome.state == "absent":
             yield from self._again(state)
         else:
@@ -215,8 +214,7 @@ class Dispatcher:
 
     def _seconds(self, state: State) -> float:
         """How long we have watched this entry stand unchanged, on our own clock."""
-        now = self._h.monotonic()
-        return now - self._watched.setdefault((state.id, state.seq), now)
+        return (now := self._h.monotonic()) - self._watched.setdefault((state.id, state.seq), now)
 
     def _lost(self, state: State, seconds: float) -> bool:
         """Whether whoever wrote the entry is dead, or it stood for so long that nobody can be at it."""
@@ -269,7 +267,7 @@ class Dispatcher:
             v, tier = state.verified, tier_of(state)
             other = self.ledger.lane_taken(state)
             why = f"{other} is under way on {v['target']}" if other else self._budget(
-                self.ledger, self._entry("STARTED", state.id, {}))  # fmt: skip
+                self.ledger, self._entry("CLAIMED", state.id, {}))  # fmt: skip
             if why:
                 self.alarms.setdefault(state.id, f"waits: {why}")
             elif v["target"] not in taken and busy[tier] < AT_ONCE and now >= v["not_before"]:
@@ -278,15 +276,18 @@ class Dispatcher:
                 yield self._entry("CLAIMED", state.id, {})
 
     def _budget(self, ledger: Ledger, entry: Entry) -> str:
-        """Why one more start would be too many on this tip; a retry was counted when it first started."""
-        state = ledger.state(entry.id)
-        if entry.kind != "STARTED" or state.started:
+        """Why one more start would be too many on this tip; a retry was counted when it first started. A claim counts
+        what is claimed already as if it had started, so that none is claimed only to wait for another day."""
+        state, now, counted = ledger.state(entry.id), self._h.clock(), Ledger()
+        if entry.kind not in ("CLAIMED", "STARTED") or state.started:
             return ""
+        counted.states = {s.id: replace(s, started=now) if s.kind == entry.kind == "CLAIMED" else s
+                          for s in ledger.states.values()}  # fmt: skip
         policy, v = in_force(ledger, self._h.git).policy, state.verified
         rule = policy.formulas.get(str(v["formula"]))
         limits = {"tier": policy.per_day[tier_of(state)], "requester": policy.per_requester,
                   "formula": rule.per_day if rule is not None and rule.per_day else -1}  # fmt: skip
-        return ledger.over_budget(v, limits, self._h.clock())
+        return counted.over_budget(v, limits, now)
 
     def _starts(self) -> Iterable[Entry]:
         """STARTED for what this process claimed; where it may not start any more, REVOKED, or PARKED if a lost run of

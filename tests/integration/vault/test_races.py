@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from factory.vault.canonical import Unclear
 from factory.vault.chain import Chain
-from factory.vault.dispatch import Patience
+from factory.vault.dispatch import AT_ONCE, Patience
 from factory.vault.ledger import ALL, Entry
 from factory.vault.ports import Order, Outcome, Settings
 from tests.integration.vault.faults import Fault, Ground
@@ -177,11 +178,13 @@ def test_a_probe_that_answers_late_does_not_make_a_live_run_a_lost_one(house: Ho
 
 def test_what_cannot_be_verified_now_is_not_claimed_on_and_on(house: House) -> None:
     """The claims of one that cannot go on would otherwise all end with a person."""
-    for number in range(9):
-        house.ask("alpha", place=f"p{number}")
+    later = house.now + timedelta(hours=1)
+    asked = [house.ask("alpha", place=f"p{number}", not_before=later) for number in range(AT_ONCE + 5)]
     dispatcher, runner = house.dispatcher()
-    dispatcher.turn()
-    assert len(runner.orders) == 4
+    for _ in range(2):
+        dispatcher.turn()
+    assert {dispatcher.ledger.state(action.id).kind for action in asked} == {"VERIFIED"}
+    house.now = later
 
     def silent() -> Settings:
         raise Unclear("the sentinel does not answer")
@@ -190,7 +193,21 @@ def test_what_cannot_be_verified_now_is_not_claimed_on_and_on(house: House) -> N
     for _ in range(5):
         dispatcher.turn()
     claimed = [state.id for state in dispatcher.ledger.states.values() if state.kind == "CLAIMED"]
-    assert len(claimed) == 4
+    assert len(claimed) == AT_ONCE
+    assert runner.orders == []
+
+
+def test_no_more_is_claimed_than_the_day_allows(house: House) -> None:
+    """A claim that must wait for another day would hold its lane, and end with a person after three restarts."""
+    house.adopt(policy_bytes(2, {"alpha": "low"}, more="[per_day]\nlow = 3\n"))
+    for number in range(8):
+        house.ask("alpha", place=f"p{number}")
+    dispatcher, runner = house.dispatcher()
+    for _ in range(3):
+        dispatcher.turn()
+    assert len(runner.orders) == 3
+    kinds = Counter(state.kind for state in dispatcher.ledger.states.values())
+    assert kinds == {"DONE": 3, "VERIFIED": 5}
 
 
 def test_a_history_of_auto_that_was_rewritten_stops_only_what_it_lost(house: House) -> None:

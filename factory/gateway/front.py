@@ -14,7 +14,7 @@ from factory.gateway import anthropic_answer, anthropic_request, openai_answer, 
 from factory.gateway.account import BYTES_PER_TOKEN, Account, Reservation
 from factory.gateway.backends import Backend, Backends
 from factory.gateway.dialogue import Answer, Asked, Json, Refused, ScriptedError
-from factory.gateway.http import ClientGone, Receive, Reply, Scope, Send, header, read_body
+from factory.gateway.http import ClientGone, Incoming, Receive, Reply, Scope, Send, header, read_body
 from factory.gateway.recording import keep
 from factory.gateway.redact import Redactor
 from factory.gateway.runs import Runs
@@ -47,7 +47,7 @@ class Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        reply = Reply(send)
+        reply, incoming = Reply(send), Incoming(receive)
         api: Api = "openai" if scope["path"] == "/v1/chat/completions" else "anthropic"
         account = self._runs.live.get(scope["state"]["run"])
         # Cancelled: this socket is being closed, and nobody is left to be told.
@@ -55,10 +55,12 @@ class Front:
             try:
                 if account is None:
                     raise Refused("this run has ended", kind=FactKind.UNAUTHORIZED, status=401)
-                await self._serve(scope, receive, reply, account)
+                await self._serve(scope, incoming, reply, account)
             except Refused as refusal:
                 if account is not None:
                     account.note(refusal.kind, refusal.message)
+                if refusal.status not in (408, 413):  # those are about the body itself
+                    await incoming.drain()
                 await self._fail(reply, api, refusal.kind, refusal.status, refusal.message)
             except UpstreamFailed as failure:
                 if account is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from factory.gateway.dialogue import Refused
@@ -18,6 +19,8 @@ MAX_BODY = 16_000_000
 """Bytes. Providers take up to 32 MB; a conversation of a million tokens of text has about 4."""
 BODY_S = 60.0
 """For the whole body to arrive."""
+DRAIN_S = 2.0
+"""For what a refused client still sends."""
 SEND_S = 60.0
 """For a client to take one piece of an answer."""
 
@@ -46,6 +49,27 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
                     return b"".join(pieces)
     except TimeoutError as error:
         raise Refused(f"the request did not arrive within {BODY_S:.0f} s", status=408) from error
+
+
+class Incoming:
+    """``receive`` of one request that knows whether all of it has come."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.whole = False
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self.whole = self.whole or message["type"] != "http.request" or not message.get("more_body")
+        return message
+
+    async def drain(self) -> None:
+        """Take the rest and forget it, within bounds: whoever still sends does not read an answer."""
+        size = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while not self.whole and size <= MAX_BODY:
+                    size += len((await self()).get("body", b""))
 
 
 def header(scope: Scope, name: bytes) -> str:

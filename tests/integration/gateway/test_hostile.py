@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import select
 import socket
@@ -37,6 +38,28 @@ def raw(registration: Registration, data: bytes, *, answer: bool = True) -> byte
             while answer and (piece := sock.recv(65536)):
                 got += piece
         return got
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/v1/messages", {"x-api-key": "another"}, 401),
+        ("/v1/files", {}, 400),
+        ("/v1/messages", {"content-encoding": "gzip"}, 400),
+    ],
+    ids=["token", "path", "encoding"],
+)
+def test_whoever_is_refused_reads_why_however_large_the_request(
+    registration: Registration, path: str, headers: dict[str, str], status: int
+) -> None:
+    """A CLI that finds its connection broken while it still sends tries again and again; one that reads 401 ends."""
+    body = b"x" * (MAX_BODY // 2)
+    with socket.socket(socket.AF_UNIX) as sock, contextlib.closing(http.client.HTTPConnection("gateway")) as line:
+        sock.settimeout(10)
+        sock.connect(str(registration.socket))
+        line.sock = sock
+        line.request("POST", path, body, {"x-api-key": registration.token, **headers})
+        assert line.getresponse().status == status
 
 
 @pytest.mark.parametrize(

@@ -126,10 +126,10 @@ def test_attack_4_what_no_push_names_may_be_a_reviewers(site, done: Done) -> Non
     events = soon(site, lambda: vault.timeline(done.ops, number), lambda seen: any(head in one.detail for one in seen))
     assert not any(unnamed in event.detail for event in events)
     who = ids(site, done)
-    (fact,) = reads(done).pulls((number,))
+    (fact,) = reads(done).pulls(head)
     assert (fact.head_sha, fact.contributors) == (head, {who["vault"], who["factory"]})
     approve(done, number, head)
-    (fact,) = reads(done).pulls((number,))
+    (fact,) = reads(done).pulls(head)
     assert fact.contributors == {who["vault"], who["factory"], who["owner"]}
 
 

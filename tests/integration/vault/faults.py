@@ -303,7 +303,7 @@ class SlowRunner:
             return
         vault.halves.add(order.idem_key)
         vault.step(self.process, "half")
-        vault.halves.remove(order.idem_key)
+        vault.halves.discard(order.idem_key)  # another run may have made it whole while this one slept
         vault.effects.append(effect)
         vault.step(self.process, "effect")
         self.done.append((order, Outcome("done", "did it")))

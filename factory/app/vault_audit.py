@@ -13,6 +13,7 @@ from typing import Any
 
 from factory.app.choosing import project_of
 from factory.app.deployment import Deployment
+from factory.app.places import vault_folder
 from factory.app.projects import account
 from factory.app.services import require_forge
 from factory.config.home import packaged
@@ -33,23 +34,26 @@ def audit_ledger(
 ) -> dict[str, Any]:
     """Clone the ops repo anew and look at all of its ledger.
 
-    ``keys``: public keys of the vault's hosts, beside those that GENESIS names and this host's own. ``root``: the first
-    commit it must have. Raises UsageError (a key file that is none), ForgeError."""
+    ``keys``: public keys of the vault's hosts, beside the one that GENESIS names and this host's own. ``root``: the
+    first commit it must have. Raises UsageError (a key file that is none), ForgeError."""
     repo, ops = project_of(deployment, project)
     require_forge(deployment)
     deployment.host.cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(prefix="audit-", dir=deployment.host.cache) as folder:
         remote = deployment.remote(account(deployment.state, ops, "factory"), ops)
         git = Git(Path(folder) / "cold.git", remote.url, remote.token)
+        mark = _mark(vault_folder(deployment.state, str(ops)) / "ledger.json")  # before what it is compared with
         try:
             git.fetch(*BRANCHES)
-            found, checked = audited(git, deployment.state, keys, root)
+            found, checked = audited(git, deployment.state, keys, root, mark)
         except GitTrouble as error:
             raise ForgeError(f"auditing the ledger of {ops}: {error}", hint="factory doctor") from None
     return {"project": str(repo), "ops": str(ops), "signatures": checked, **asdict(found)}
 
 
-def audited(git: Git, state: Path, keys: Sequence[Path] = (), root: str = "") -> tuple[Audit, bool]:
+def audited(
+    git: Git, state: Path, keys: Sequence[Path] = (), root: str = "", mark: Mark | None = None
+) -> tuple[Audit, bool]:
     """The audit of a repo that holds the branches, and whether signatures could be looked at. Raises GitTrouble."""
     named, lines = _named(git), [_line(path) for path in keys]
     try:
@@ -57,7 +61,7 @@ def audited(git: Git, state: Path, keys: Sequence[Path] = (), root: str = "") ->
         if host_key(state).exists():
             lines.append(sshsig.public_of(host_key(state)))
     except KeyMissing:
-        return audit(git, packaged("formulas").get, root=root, mark=_mark(state)), False
+        return audit(git, packaged("formulas").get, root=root, mark=mark), False
     signers = [sshsig.Signer(1, key) for key in dict.fromkeys([*named, *lines])]
 
     def check(given: Sequence[tuple[str, bytes]]) -> Sequence[bool]:
@@ -68,17 +72,17 @@ def audited(git: Git, state: Path, keys: Sequence[Path] = (), root: str = "") ->
             return list(pool.map(one, given))
 
     must = bool(named or keys)
-    return audit(git, packaged("formulas").get, check=check, must_sign=must, root=root, mark=_mark(state)), True
+    return audit(git, packaged("formulas").get, check=check, must_sign=must, root=root, mark=mark), True
 
 
 def _named(git: Git) -> list[str]:
-    """Host keys that the ledger's own beginning names; it is judged by itself whether that beginning is ours."""
+    """The host key that the ledger's own beginning names; it is judged by itself whether that beginning is ours."""
     try:
         genesis = read_ledger(git, _root(git)).genesis
     except (GitTrouble, Refused):
         return []  # the audit says what is wrong with it
-    told = genesis.evidence.get("host_keys") if genesis is not None else None
-    return [key for key in told if isinstance(key, str)] if isinstance(told, list) else []
+    told = genesis.evidence.get("dispatcher_ssh") if genesis is not None else None
+    return [told] if isinstance(told, str) and told else []
 
 
 def _root(git: Git) -> str:
@@ -92,10 +96,10 @@ def _line(path: Path) -> str:
         raise UsageError(f"reading the host key {path}: {error}", hint="give the .pub file") from None
 
 
-def _mark(state: Path) -> Mark | None:
+def _mark(file: Path) -> Mark | None:
     """What this host's dispatcher remembers; None where it never read the ledger."""
     try:
-        known = json.loads((state / "vault" / "ledger.json").read_bytes())
+        known = json.loads(file.read_bytes())
         return Mark(str(known["root"]), str(known["tip"]), int(known["count"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -13,7 +13,7 @@ from factory.cli.output import emit, json_option, project_option
 
 @click.command()
 @click.option("--host-key", "keys", multiple=True, type=click.Path(path_type=Path),
-              help="Public key (.pub) of a host that writes the ledger; then every push must be signed.")  # fmt: skip
+              help="Public key (.pub) of one more host that writes the ledger.")  # fmt: skip
 @click.option("--root", default="", help="The ledger's first commit, as `factory init` printed it.")
 @project_option
 @json_option

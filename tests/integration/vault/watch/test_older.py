@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from factory.app.vault_audit import audit_ledger
 from factory.cli.main import cli
 from factory.git import objects
 from factory.vault.action import Tier
@@ -49,6 +50,25 @@ def bare(house: House) -> Path:
     found = [path for path in (house.state / "forge").rglob("*.git") if objects.is_repo(path)]
     (ops,) = [path for path in found if objects.read_ref(path, LEDGER) is not None]
     return ops
+
+
+def test_the_audit_knows_the_hosts_key_and_how_far_the_ledger_was(watched: House) -> None:
+    """From what `factory init` wrote: GENESIS names the key, and this host's mark is the dispatcher's."""
+    house = watched
+    read_ledger(house)
+    whole = audit_ledger(house.deployment)
+    assert whole["faults"] == ()
+    assert whole["signed"] == whole["batches"]
+    early = house.ledger().tip
+    house.write("FREEZE", "by nobody's key")
+    read_ledger(house)
+    assert [fault["code"] for fault in audit_ledger(house.deployment)["faults"]] == ["not-signed"]
+    repo = bare(house)
+    tip = objects.read_ref(repo, LEDGER)
+    objects.update_ref(repo, LEDGER, early, tip)
+    assert [fault["code"] for fault in audit_ledger(house.deployment)["faults"]] == ["ledger-gone"]
+    objects.update_ref(repo, LEDGER, str(tip), early)
+    house.write("UNFREEZE", "for the next test")
 
 
 def test_an_older_ledger_counts_from_an_admins_word_on(watched: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-
-import tomlkit
+from typing import TYPE_CHECKING
 
 from factory.app import offering, projects, webhooks
 from factory.app.asked import Done, Request
@@ -49,6 +48,9 @@ from factory.git.values import Signature
 from factory.ops.detect import Guess
 from factory.ops.edit import whole
 from factory.ops.seed import POLICY, Seed, seed
+
+if TYPE_CHECKING:
+    import tomlkit
 
 _AS_IT_SAYS = "as factory.toml says"
 OPS_BRANCHES = {"auto": {"vault/actions/.gitkeep": b""}, "journal": dict[str, bytes]()}

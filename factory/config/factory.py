@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import tomlkit
 from pydantic import AfterValidator, Field
-from tomlkit.exceptions import TOMLKitError
 
 from factory.config.model import (
     DEFAULT_ACCOUNTS,
@@ -25,6 +23,9 @@ from factory.config.schedule import EXAMPLE, parse_schedule
 from factory.config.shape import Findings, Shape, refused, shaped, spelled, table, tables, texts
 from factory.config.source import Document, read
 from factory.errors import ConfigInvalid, Problem
+
+if TYPE_CHECKING:
+    import tomlkit
 
 PATH = "factory.toml"
 APPROVER_DUTIES = frozenset({"reviewer"})
@@ -167,6 +168,9 @@ def edit_factory(text: str, change: Callable[[tomlkit.TOMLDocument], None]) -> s
 
     Raises ConfigInvalid when the text is not TOML, or the result would not be a valid factory.toml.
     """
+    import tomlkit  # only who edits needs it
+    from tomlkit.exceptions import TOMLKitError
+
     try:
         document = tomlkit.parse(text)
     except TOMLKitError as error:
@@ -189,6 +193,7 @@ def with_mode(text: str, mode: Mode) -> str:
 
 def with_agent(text: str, agent: AgentEntry) -> str:
     """The text with this agent hired: a new entry, or the one of that name changed."""
+    import tomlkit
 
     def change(document: tomlkit.TOMLDocument) -> None:
         wanted = {"name": agent.name, "backend": agent.backend, "model": agent.model, "roles": sorted(agent.roles)}

@@ -6,9 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tomlkit
 from pydantic import Field
-from tomlkit.exceptions import TOMLKitError
 
 from factory.config.home import write_private
 from factory.config.model import BackendHost, HostConfig, LedgerMirror
@@ -147,6 +145,9 @@ def parse_host(text: bytes, path: str, home: Path) -> HostConfig:
 
 def write_host(config: HostConfig) -> None:
     """Write host.toml (0600, whole or not at all); comments and order of an existing one stay. Raises ConfigInvalid."""
+    import tomlkit  # only who writes needs it
+    from tomlkit.exceptions import TOMLKitError
+
     path = host_path(config.home)
     document = tomlkit.document()
     if path.exists():
@@ -265,6 +266,8 @@ def _plain(config: HostConfig) -> dict[str, Any]:
 
 def _merge(table: Any, wanted: dict[str, Any]) -> None:
     """Make the table hold what is wanted, touching only what differs. Backends not wanted any more go."""
+    import tomlkit
+
     for key, value in wanted.items():
         if value is None:
             if key in table:

@@ -11,8 +11,6 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-import tomlkit
-
 from factory.config.home import write_private
 from factory.plan.model import Pause
 
@@ -50,6 +48,8 @@ def parse(scope: str, data: bytes) -> Pause:
 
 def render(pause: Pause) -> bytes:
     """The file of a pause."""
+    import tomlkit
+
     table = tomlkit.document()
     table["by"] = pause.by
     table["since"] = pause.since

@@ -7,8 +7,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import tomlkit
-
 from factory.gateway.dialogue import Answer
 from factory.gateway.redact import Redactor
 from factory.gateway.script import Key
@@ -47,6 +45,8 @@ def render(path: Path, redact: Redactor | None = None) -> str:
                 f"rendering a recording: turn {n} holds something that looks like a secret; not written"
             )
         turns[tuple(turn[name] for name in Key._fields)] = turn  # a retried request is answered anew: the last counts
+    import tomlkit
+
     document = tomlkit.document()
     document.add("schema", tomlkit.item(1))
     document.add("kind", tomlkit.item("recorded"))

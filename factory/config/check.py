@@ -7,8 +7,8 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from factory.config.factory import APPROVER_DUTIES, FactoryShape
-from factory.config.model import DEFAULT_ACCOUNTS, FactoryConfig, RoleDefinition
+from factory.config.factory import FactoryShape
+from factory.config.model import APPROVER_DUTIES, DEFAULT_ACCOUNTS, FactoryConfig, RoleDefinition
 from factory.config.shape import Findings, meant, table, tables, texts
 from factory.config.source import read
 from factory.errors import Problem

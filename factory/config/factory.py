@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from factory.config.model import (
+    APPROVER_DUTIES,
     DEFAULT_ACCOUNTS,
     AgentEntry,
     Budgets,
@@ -22,30 +23,13 @@ from factory.config.model import (
 from factory.config.schedule import EXAMPLE, parse_schedule
 from factory.config.shape import Findings, Shape, refused, shaped, spelled, table, tables, texts
 from factory.config.source import Document, read
+from factory.config.words import Line, Login, Name, Place, StatusContext, Usd
 from factory.errors import ConfigInvalid, Problem
 
 if TYPE_CHECKING:
     import tomlkit
 
 PATH = "factory.toml"
-APPROVER_DUTIES = frozenset({"reviewer"})
-"""Roles whose account approves; every other role's and duty's account may author, so none of them may be the same."""
-
-Login = Annotated[str, Field(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,38}[A-Za-z0-9])?$")]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$")]
-Line = Annotated[str, Field(min_length=1, max_length=4000, pattern=r"^[^\x00]*\S[^\x00]*$")]
-
-
-def _inside(value: str) -> str:
-    if value.startswith("/") or ".." in value.split("/"):
-        raise ValueError("the path must stay inside the checkout: relative, without ..")
-    return value
-
-
-Place = Annotated[str, Field(pattern=r"^[^\x00-\x1f\\]{1,300}$"), AfterValidator(_inside)]
-StatusContext = Annotated[str, Field(pattern=r"^[^\x00-\x1f]{1,100}$")]
-Usd = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
-
 
 class TrustShape(Shape):
     """[trust]: whose words count."""

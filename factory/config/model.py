@@ -119,6 +119,8 @@ class FactoryConfig:
         return self.accounts.get(role) or DEFAULT_ACCOUNTS[role]
 
 
+APPROVER_DUTIES = frozenset({"reviewer"})
+"""Roles whose account approves; every other role's and duty's account may author, so none of them may be the same."""
 DEFAULT_ACCOUNTS: Mapping[str, str] = {
     "dev": "dev-bot",
     "reviewer": "review-bot",

@@ -8,12 +8,12 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from factory.config.factory import Login, Name
 from factory.config.model import RoleDefinition
 from factory.config.schedule import EXAMPLE, parse_schedule
 from factory.config.shadow import lookup
 from factory.config.shape import Findings, Shape, refused, shaped, texts
 from factory.config.source import Document, read
+from factory.config.words import Login, Name
 from factory.errors import ConfigInvalid, Problem
 
 GrantName = Literal["commits", "pull_request", "review", "refuse", "statuses", "labels", "issues", "comments", "vault"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from factory.config.factory import APPROVER_DUTIES
+from factory.config.model import APPROVER_DUTIES
 from factory.errors import ConfigInvalid
 from factory.forge.globs import glob_rule
 from factory.forge.values import BranchProtection, Label, RepoName

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from factory.config.factory import Name, Place
 from factory.config.role import Digest
 from factory.config.shape import Shape
+from factory.config.words import Name, Place
 from factory.formula.vault import VaultShape
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]

@@ -221,13 +221,20 @@ def house() -> Iterator[House]:
 @pytest.fixture
 def served(house: House) -> House:
     """With sentinel and dispatcher running, each a process of its own."""
-    for name in ("sentinel", "dispatcher"):
-        ensure_watch(house.deployment.host, name)
+    _watching(house)
+    ensure_watch(house.deployment.host, "dispatcher")
     return house
 
 
 @pytest.fixture
 def watched(house: House) -> House:
     """With the sentinel running, as a process of its own."""
-    ensure_watch(house.deployment.host, "sentinel")
+    _watching(house)
     return house
+
+
+def _watching(house: House) -> None:
+    if ensure_watch(house.deployment.host, "sentinel"):
+        # What is opened from then on was opened under settings that it had seen already.
+        seen = house.sentinel().settings()
+        until(lambda: datetime.now(UTC) >= seen.since)

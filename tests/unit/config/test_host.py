@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from factory.config.home import create_home
-from factory.config.host import host_path, load_host, write_host
-from factory.config.model import BackendHost, HostConfig
+from factory.config.host import host_path, is_address, load_host, write_host
+from factory.config.model import BackendHost, HostConfig, LedgerMirror
 from factory.errors import ConfigInvalid
 
 
@@ -87,3 +87,27 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigInvalid) as caught:
         load_host(tmp_path)
     assert [p.line for p in caught.value.problems] == [1, 2, 3, 3, 4, 5, 6, 10, 11]
+
+
+def test_the_ledgers_mirror_is_read_back_and_goes_whole(tmp_path: Path) -> None:
+    create_home(tmp_path)
+    mirror = LedgerMirror("https://forge.test/me/l.git", "me", tmp_path / "state" / "vault" / "mirror.token")
+    for wanted in (mirror, LedgerMirror("me@box:ledger.git"), None):
+        write_host(replace(host(tmp_path), ledger_mirror=wanted))
+        assert load_host(tmp_path).ledger_mirror == wanted
+    assert "[vault]" not in host_path(tmp_path).read_text()
+    write_host(replace(host(tmp_path), ledger_mirror=LedgerMirror("me@box:l.git", token_file=mirror.token_file)))
+    with pytest.raises(ConfigInvalid, match="1 problem") as no:
+        load_host(tmp_path)
+    assert "mirror_token_file is for a mirror over http(s)" in str(no.value.problems[0])
+
+
+@pytest.mark.parametrize(("address", "good"), [
+    ("ssh://git@box.test:22/srv/l.git", True), ("box:l.git", True), ("git@box:/srv/l.git", True), ("/mnt/l.git", True),
+    ("https://box/a/l.git", True), ("https://box", False), ("https://me@box/l.git", False),
+    ("ssh://me:secret@box/l.git", False), ("me:secret@box:l.git", False), ("https://box/l.git?t=secret", False),
+    ("ext::sh -c true", False), ("file:///srv/l.git", False), ("l.git", False), ("/srv/l\n.git", False),
+    ("-oProxyCommand=x:l.git", False), ("", False),
+])  # fmt: skip
+def test_addresses_of_a_mirror(address: str, good: bool) -> None:
+    assert is_address(address) is good

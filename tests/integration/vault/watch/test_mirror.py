@@ -212,6 +212,8 @@ def test_a_mirror_that_is_away_is_told_once_and_tried_less_and_less(elsewhere: H
     facts = last_look(house.deployment, house.ops, at[0])
     assert facts is not None
     assert facts["alarm"] in lines[0]
+    mark_copy(house.deployment, house.folder).unlink()
+    read_ledger(house)  # a dispatcher that would ask it how far the ledger was goes on without it
     (tmp_path / "unplugged").rename(place)
     clock[0] += 3600
     mirrors.keep()

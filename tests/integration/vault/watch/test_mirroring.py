@@ -15,7 +15,7 @@ from factory.git.values import Signature
 from factory.process import spawn
 from factory.vault.watch import mirroring
 from factory.vault.watch.mirroring import LEDGER, Compared, Look, Sides, Standing, branch_of, look
-from tests.integration.vault.attacks.register import Seen, rule
+from tests.integration.vault.attacks.register import Seen, attack
 
 REF = branch_of("acme/tally-ops")
 
@@ -136,10 +136,9 @@ HELD = "it is told, with both tips"
 GONE = "it happens: the mirror forgets what it had"
 
 
-@rule("The ledger's mirror only moves forward: what stands there is never replaced, and a ledger that was rewritten is "
-      "told", forge="allows", vault=HELD, off=GONE,
-      check="the new tip must contain what the mirror has")  # fmt: skip
-def test_rule_the_mirror_only_moves_forward(world: World, monkeypatch: pytest.MonkeyPatch) -> Seen:
+@attack(54, "Who rules the forge rewrites the ledger, and its mirror on another machine is to follow", forge="allows",
+        vault=HELD, off=GONE, check="the mirror only moves forward: the new tip must contain what it has")  # fmt: skip
+def test_attack_54_the_mirror_only_moves_forward(world: World, monkeypatch: pytest.MonkeyPatch) -> Seen:
     """Whoever rules the forge writes another history; the mirror's own settings do not count on it (they allow all)."""
     base = objects.read_ref(world.forge, LEDGER) or ""
     first = world.grow(2)

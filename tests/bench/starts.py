@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pygit2
 
+from factory.app import beats
 from factory.app.deployment import Deployment, free_port
 from factory.app.editing import share
 from factory.app.opsrepo import mirror
@@ -61,6 +63,7 @@ def measure(root: Path) -> list[Row]:
             watch = Starts(built)
             single = statistics.median(s for _ in range(ONE_BY_ONE) for s in watch.seconds(built, 1))
             many = watch.seconds(built, AT_ONCE)
+            cost = watch.cost(built)
         how = "with a webhook" if hook else f"polling every {POLL_S:g} s"
         limit = "1" if hook else f"{POLL_S + 2:g}"
         rows += [
@@ -68,6 +71,10 @@ def measure(root: Path) -> list[Row]:
             (
                 f"vault: merge to start {how}, {AT_ONCE} at once: first / median / last s",
                 f"{min(many):.2f} / {statistics.median(many):.2f} / {max(many):.2f}",
+            ),
+            (
+                f"vault: the dispatcher's requests and git commands to the forge per start {how}, {AT_ONCE} at once",
+                f"{cost[0]:.1f} / {cost[1]:.1f}",
             ),
         ]
     words = f"vault: the same by a plain loop every {PLAIN_POLL_S:g} s, at best (half its period)"
@@ -131,6 +138,8 @@ class Starts:
         (found,) = [p for p in house.deployment.home.rglob("*.git") if p.name == f"{house.ops.name}.git"
                     and (p / "refs").is_dir() and house.deployment.host.cache not in p.parents]  # fmt: skip
         self.repo = pygit2.Repository(str(found))
+        self._before: dict[str, Any] = {}
+        self._count = 0
 
     def seconds(self, house: House, count: int) -> list[float]:
         """From the answer to each merge to its STARTED."""
@@ -138,7 +147,7 @@ class Starts:
         for one in asked:
             house.approve(one)
         self.wait({one.id for one in asked}, "SEEN")
-        seen = self.tip
+        seen, self._before, self._count = self.tip, beats.read(house.state, "dispatcher"), count
         merged: dict[str, float] = {}
         started: dict[str, float] = {}
         for one in asked:
@@ -151,6 +160,11 @@ class Starts:
             seen = self.look(seen, "STARTED", started)
             time.sleep(0.005)
         return [max(0.0, started[id] - merged[id]) for id in merged]
+
+    def cost(self, house: House) -> tuple[float, ...]:
+        """Requests and git commands that spoke to the forge, per action of the last round, up to now."""
+        now = beats.read(house.state, "dispatcher")
+        return tuple((now[what] - self._before[what]) / self._count for what in ("requests", "git"))
 
     @property
     def tip(self) -> str:

@@ -34,6 +34,9 @@ from factory.plan.settle import Wanted
 from factory.plan.start import start
 from factory.runs.model import Subject
 
+MERGES = 16
+"""Requests of the vault that are merged in one tick; the rest of the factory waits for no more of them."""
+
 
 @dataclass
 class _Draft:
@@ -127,10 +130,18 @@ def _direct(draft: _Draft, effect: Effect) -> None:
     busy = draft.desk.busy(effect.subject) if effect.kind != "cancel" else _locked(draft, effect.subject)
     if busy is not None:
         draft.skip(effect.subject, busy)
-    elif _merges(effect) and any(_merges(other) and _repo(other) == _repo(effect) for other in draft.effects):
+    elif _merges(effect) and not _may_merge_beside(draft, effect):
         draft.skip(effect.subject, Obstacle("one-merge", "another merge comes first in this tick", "the next tick"))
     else:
         draft.do(effect)
+
+
+def _may_merge_beside(draft: _Draft, effect: Effect) -> bool:
+    """One merge changes what the next one is judged on. Requests of the vault add a file each, and the dispatcher
+    judges them all anyway: of those several go at once."""
+    others = [other for other in draft.effects if _merges(other) and _repo(other) == _repo(effect)]
+    kinds = {effect.kind, *(other.kind for other in others)}
+    return not others or (len(others) < MERGES and kinds == {"merge-vault"})
 
 
 def _locked(draft: _Draft, subject: Subject) -> Obstacle | None:

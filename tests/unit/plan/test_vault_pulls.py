@@ -10,6 +10,7 @@ import pytest
 
 from factory.config.model import Mode
 from factory.forge.values import Comment, ItemState, RepoName, ReviewState
+from factory.plan.decide import MERGES
 from factory.plan.effect import Effect
 from factory.plan.model import Pause, PullFacts, World
 from factory.plan.operations import ClosePull, DeleteBranch, MergePull, OpsWrite, PostComment
@@ -161,6 +162,41 @@ def test_the_vault_merges_exactly_the_head_that_was_approved() -> None:
     assert (merge.rules.people, merge.rules.approvals, merge.rules.base_ref) == (frozenset({"founder"}), 1, "main")
     assert isinstance(tidy, DeleteBranch)
     assert found.preconditions.head == b.HEAD
+
+
+def several(count: int, *others: PullFacts) -> World:
+    """So many approved requests, beside other pull requests of the ops repo."""
+    asked, facts = [], []
+    for number in range(10, 10 + count):
+        id = f"2026-11-21-release-{number:08d}"
+        asked.append(request(pull=number, id=id))
+        facts.append(b.pull(
+            number, by="vault-bot", head_ref=f"vault/{id}", head_repo=b.OPS, reviews=[b.review(by="founder")],
+            files=[b.file(f"vault/actions/{id}.toml", status="added", deletions=0)], statuses=[],
+        ))  # fmt: skip
+    return b.world(ops_pulls=(*facts, *others), vault=VaultFacts(requests=tuple(asked)))
+
+
+def test_approved_requests_are_merged_together_but_not_without_end() -> None:
+    """None of them stands on another: each adds a file of its own, and no tests run on it."""
+    there = several(MERGES + 3)
+    plan = decide(there, b.NOW)
+    assert [effect.kind for effect in plan.effects] == ["merge-vault"] * MERGES
+    assert [skip.rule for skip in plan.skips] == ["one-merge"] * 3
+
+
+def test_no_other_merge_of_the_repo_comes_into_one_tick_with_them() -> None:
+    """What comes into force between them would be something else than they were decided by."""
+    change = b.pull(
+        2, by="factory-bot", head_ref="edit/mode", head_repo=b.OPS, reviews=[b.review(by="founder")], statuses=[],
+        files=[b.file("factory.toml")],
+    )  # fmt: skip
+    plan = decide(several(2, change), b.NOW)
+    assert [effect.subject.id for effect in plan.effects] == ["2"]
+    assert [skip.rule for skip in plan.skips] == ["one-merge"] * 2
+    later = decide(several(2, replace(change, pull=replace(change.pull, number=30))), b.NOW)
+    assert [effect.kind for effect in later.effects] == ["merge-vault"] * 2
+    assert [skip.rule for skip in later.skips] == ["one-merge"]
 
 
 def test_a_rejection_is_told_where_it_was_asked_and_in_the_ops_repo() -> None:

@@ -105,6 +105,31 @@ def test_the_narrow_token_is_enough(site, done: Done) -> None:
         done.client("dispatcher").protections(done.ops)
 
 
+def test_a_burst_asks_once_a_second_what_all_requests_share(site, done: Done) -> None:
+    """What is said of one request is asked each time, and a request that is new is found at once."""
+    _, _, head = request(site, done)
+    clock = [0.0]
+    client = done.client("dispatcher")
+    own = ForgeReads(client, done.ops, clock=lambda: clock[0])
+
+    def asked(what: Callable[[], object]) -> int:
+        before = client.requests
+        assert what()
+        return client.requests - before
+
+    def all_of_it() -> list[int]:
+        everybody = frozenset(ids(site, done).values())
+        return [asked(what) for what in (lambda: own.pulls(head), lambda: own.humans(everybody), own.now)]
+
+    first, again = all_of_it(), all_of_it()
+    assert (again[1], again[2]) == (0, 0)
+    assert again[0] == first[0] - 1 == 4
+    _, _, newer = request(site, done)
+    assert [fact.head_sha for fact in own.pulls(newer)] == [newer]
+    clock[0] = 1.0
+    assert all_of_it() == first
+
+
 def test_attack_1_a_push_after_the_approval_shows(site, done: Done) -> None:
     number, branch, head = request(site, done)
     approve(done, number, head)

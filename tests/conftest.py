@@ -11,6 +11,7 @@ however that ends. Hypothesis has no wall-clock deadline, because two cores are 
 from __future__ import annotations
 
 import atexit
+import gc
 import ipaddress
 import os
 import shutil
@@ -100,6 +101,24 @@ def nothing_is_left_running(tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 # At import: before any test module reads the environment, and before pytest-xdist starts its workers.
 empty_surroundings()
+
+
+# --- what is collected stays ------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Thousands of items are made, none of which goes away before the end: Python's collector need not look through
+    them again and again, now or later. The process that hands them to workers makes none."""
+    if not session.config.pluginmanager.hasplugin("dsession"):
+        gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From here on what a test leaves is collected as ever."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 # --- loopback only ----------------------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ class Demo:
     home: Path
     said: Callable[[str], None]
     script: Path = SCRIPT
-    poll_seconds: float = 1.0
+    poll_seconds: float = 0.5
     approve_myself: bool = False
     """Leave the approval of the release to whoever runs the demo."""
     deployment: Deployment = field(init=False)

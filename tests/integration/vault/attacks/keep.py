@@ -76,6 +76,8 @@ class Asked:
     branch: str
     head: str
     base: str
+    named: bool = True
+    """Whether a real forge tells in its timeline, sooner or later, who pushed the head."""
 
 
 @dataclass
@@ -342,7 +344,7 @@ class Keep:
     def caught_up(self, asked: Asked) -> None:
         """Let a real forge get to the last push: until then it takes approvals of the new head back when it does, and
         what is merged before that is left with the older head for good."""
-        pace.caught_up(self.site, self.ops, asked.number, asked.branch, asked.head)
+        pace.caught_up(self.site, self.ops, asked.number, asked.branch, asked.head if asked.named else "")
 
     def lend_admin(self, login: str, lent: bool) -> None:
         body = {"login_name": login, "source_id": 0, "admin": lent}

@@ -22,7 +22,8 @@ def the_next_second(client: ForgejoClient) -> None:
 
 
 def caught_up(site: Site, ops: RepoName, number: int, branch: str, head: str) -> None:
-    """Until the forge got to the last push of a pull request: its ref is where the branch is, and a push names it."""
+    """Until the forge got to the last push of a pull request: its ref is where the branch is, and a push names
+    ``head``, if that is where it is."""
     names = [f"refs/pull/{number}/head"] + ([f"refs/heads/{branch}"] if branch else [])
     client = site.client("founder")
     refs = soon(site, lambda: client.ls_refs(ops, names), lambda refs: len({*refs.values()}) == 1)

@@ -189,7 +189,7 @@ def test_attack_6_reopened_with_other_content(keep: Keep, off: Blind) -> Seen:
         client.delete_branch(keep.ops, asked.branch)
         head = keep.write(VAULT, asked.branch, {action.path: replace(action, reason="other").write()}, base="main")
         client.edit_pull(keep.ops, asked.number, state="open")
-        keep.merged(replace(asked, head=head))
+        keep.merged(replace(asked, head=head, named=False))  # as who made a branch anew never is
         return action.id
 
     seen = raid(keep, act, lambda: off.review("commit", "at", "dismissed", "stale", "official", "barred"))

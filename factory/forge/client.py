@@ -163,6 +163,9 @@ class ForgejoClient(IssueCalls, MergeCalls, ReleaseCalls, SettingsCalls):
             },
             auth=self._git_auth,
         )
+        if reply.status in (301, 302, 307, 308):  # git of the factory follows none either
+            hint = "give it its name back, or set the factory up for the new one"
+            raise ForgeError(f"{doing}: the forge sends us elsewhere: the repo was renamed or moved", hint=hint)
         if reply.status != 200:
             raise self.refusal(reply, doing)
         try:

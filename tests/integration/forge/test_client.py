@@ -834,6 +834,12 @@ def test_ls_refs_of_something_else_is_an_error(httpserver: HTTPServer, client: F
         client.ls_refs(REPO, [])
 
 
+def test_ls_refs_under_an_old_name_says_so(httpserver: HTTPServer, client: ForgejoClient) -> None:
+    script(httpserver, "/o/r.git/git-upload-pack", "POST", (301, ""))
+    with pytest.raises(ForgeError, match="the repo was renamed or moved"):
+        client.ls_refs(REPO, [])
+
+
 def test_the_servers_clock_is_kept() -> None:
     body = b'{"version": "15.0.3+gitea-1.22.0"}'
     head = b"HTTP/1.1 200 OK\r\nDate: Wed, 10 Jun 2026 10:00:00 GMT\r\nContent-Length: %d\r\n\r\n" % len(body)

@@ -28,6 +28,9 @@ that process, after it was forked and before its program begins; the program its
 process are about a function of bytes or values, a page, or one git command, or need days or crashes between two steps;
 they say so.
 
+Those that are about a forge run on a real Forgejo as well, where one is given: [how, and what was found
+there](forgejo-compatibility.md#the-attacks-on-the-vault).
+
 The page is written by `python -m tests.integration.vault.attacks.table`; a test holds it to what the tests declare.
 What the codes mean to people stands in [the words of refusals](../../factory/vault/people/words.py).
 

@@ -72,8 +72,8 @@ class Sentinel:
 
     def run(self) -> None:
         """Look every ``poll_seconds`` and whenever somebody asks, until stopped."""
-        self.beat()
         with listening(self.door) as door:
+            self.beat()  # its first says that it can be asked
             due = time.monotonic()
             while not self.stopped():
                 left = due - time.monotonic()

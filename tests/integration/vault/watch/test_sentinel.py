@@ -8,6 +8,7 @@ import socket
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,7 @@ from factory.sandbox.doorway import reachable
 from factory.vault.ports import Unclear
 from factory.vault.watch import record
 from factory.vault.watch.asking import AskedSentinel, current
+from factory.vault.watch.sentinel import Sentinel
 from tests.integration.vault.watch.conftest import House, until
 
 
@@ -159,6 +161,13 @@ def test_it_ends_when_told_to(watched: House) -> None:
     assert time.monotonic() - began < 10
     assert not sentinel_door(watched.state).exists()
     assert "Traceback" not in watched.log("sentinel")
+
+
+def test_from_its_first_beat_on_it_can_be_asked(tmp_path: Path) -> None:
+    """Who starts it waits for that beat."""
+    door, seen = tmp_path / "door.sock", list[bool]()
+    Sentinel((), door, lambda *_: None, lambda: True, lambda _: None, lambda: seen.append(door.is_socket())).run()
+    assert seen == [True]
 
 
 def test_an_old_record_is_no_answer(watched: House) -> None:

@@ -35,7 +35,7 @@ def sign_in(client: httpx.Client, keep: Keep, who: str) -> None:
       vault="no-approval", check="an approval is a review of a person in the forge's own record")  # fmt: skip
 def test_rule_no_approval_by_a_get(own: Keep, off: Blind) -> Seen:
     """Every address about the request, opened by an admin: with the admin's token, and in the admin's browser."""
-    own.broken_into()  # the pages are those of the embedded forge
+    own.broken_into("it is about the pages of the embedded forge")
 
     def opened(asked: Asked) -> None:
         root = f"/repos/{own.ops}/pulls/{asked.number}"

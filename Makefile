@@ -19,7 +19,7 @@ demo: $(STAMP)
 	$(BIN)/factory demo $(KEEP)
 
 test: $(STAMP) lint
-	$(BIN)/python -m pytest -n 3
+	$(BIN)/python -m pytest -n 2
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

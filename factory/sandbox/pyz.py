@@ -9,6 +9,7 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from types import CodeType
 
@@ -23,11 +24,9 @@ def build(cache: Path, main: str, folders: Mapping[str, Path], *, name: str = "i
     ``main`` is the module whose ``main`` it runs; ``folders``: dotted package -> folder of its sources. The same
     content gives the same bytes, and two builders at once do not disturb each other.
     """
-    members = _members(main, {"factory.sandbox.inside": INSIDE, **folders})
-    digest = hashlib.sha256()
-    for member, data in members:
-        digest.update(f"{member}\0{len(data)}\0".encode() + data)
-    path = cache / f"{name}-{digest.hexdigest()[:24]}.pyz"
+    sources = {"factory.sandbox.inside": INSIDE, **folders}
+    members, digest = _compiled(main, tuple(sources.items()), tuple(map(_stamps, sources.values())))
+    path = cache / f"{name}-{digest}.pyz"
     if path.is_file():
         return path
     cache.mkdir(parents=True, exist_ok=True)
@@ -44,6 +43,25 @@ def build(cache: Path, main: str, folders: Mapping[str, Path], *, name: str = "i
         Path(temporary).unlink(missing_ok=True)
         raise
     return path
+
+
+def _stamps(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Which sources there are and when they were written."""
+    return tuple((path.name, found.st_mtime_ns, found.st_size) for path in sorted(folder.glob("*.py"))
+                 for found in (path.stat(),))  # fmt: skip
+
+
+@lru_cache(maxsize=8)
+def _compiled(
+    main: str, folders: tuple[tuple[str, Path], ...], stamps: tuple[object, ...]
+) -> tuple[list[tuple[str, bytes]], str]:
+    """The members and their digest. Compiling takes longer than all else of a start; ``stamps`` has it done anew only
+    for sources that changed."""
+    members = _members(main, dict(folders))
+    digest = hashlib.sha256()
+    for member, data in members:
+        digest.update(f"{member}\0{len(data)}\0".encode() + data)
+    return members, digest.hexdigest()[:24]
 
 
 def _members(main: str, folders: Mapping[str, Path]) -> list[tuple[str, bytes]]:

@@ -25,15 +25,15 @@ def ended(argv: list[str]) -> Iterator[None]:
         yield
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
+        # CPython takes an interrupt that passed through an ``exec`` of a text (a dataclass being made) for unhandled;
+        # under ``python -m`` it then ends by the signal, whatever the exit code is. The next ``exec`` clears that.
+        exec("")  # noqa: S102
         sys.exit(130)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except KeyboardInterrupt:
-        click.echo("interrupted", err=True)
-        sys.exit(130)
     except FactoryError as error:
         show(error)
         sys.exit(error.exit_code)

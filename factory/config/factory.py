@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 PATH = "factory.toml"
 
+
 class TrustShape(Shape):
     """[trust]: whose words count."""
 

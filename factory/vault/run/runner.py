@@ -19,12 +19,11 @@ from factory.process.spawn import Child, adopt
 from factory.sandbox import pyz
 from factory.sandbox.protocol import Sandbox
 from factory.vault.action import Tier
+from factory.vault.dispatch import AT_ONCE
 from factory.vault.ports import Order, Outcome
 from factory.vault.run.attempt import Attempt
 from factory.vault.run.tools import Tools
 
-AT_ONCE = 16
-"""Runs of one tier."""
 WALLS = frozenset({
     "files", "named-paths", "password-file", "processes", "environment", "descriptors", "keyring", "loopback",
     "interfaces", "abstract-sockets", "host-sockets", "capabilities", "setuid-programs", "kernel-settings",

@@ -23,6 +23,7 @@ from factory.vault.ports import PullFact, Repo, Unclear
 T = TypeVar("T")
 SECOND = timedelta(seconds=1)
 FRESH_S = 1.0
+"""As of the sentinel's answer: a burst of requests asks once a second."""
 PULLS = "refs/pull/"
 _MOVED = frozenset({"change_target_branch", "reopen"})
 
@@ -41,7 +42,7 @@ class ForgeReads:
         self, client: ForgejoClient, ops: RepoName, writers: Callable[[], frozenset[int]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        self._client, self._ops, self._writers, self._clock = client, ops, writers, clock
+        self._client, self._ops, self._writers = client, ops, writers
         self._heads = _Brief(clock, self._read_heads)
         self._listed = _Brief(clock, lambda: _ids(client.writers(ops)))
         self._time = _Brief(clock, self._read_time)

@@ -50,7 +50,6 @@ from factory.vault.watch.mirroring import far_mark
 from factory.vault.watch.wake import awaiting, heard
 
 SERVICE = "dispatcher"
-MARK = "ledger.json"
 FORGE_S = 10.0
 """For one answer of the forge; a turn asks several things."""
 FILE_BYTES = 1 << 30
@@ -89,7 +88,7 @@ class Serving:
         if not self.client.ls_refs(self.ops, (f"refs/heads/{BRANCH}",)):
             raise ConfigInvalid(f"{self.ops} has no ledger yet, so nothing starts: run the same `factory init` again")
         state, mirror = self._deployment.state, self._instance.mirror(self.folder)
-        if marks.heal(self.folder / MARK, self._copy):
+        if marks.heal(self.folder / marks.MARK, self._copy):
             to_log(f"{self.ops}: the state was restored from a backup; the newer mark of the ledger counts")
         self._remembered()
         self.git = MeteredGit(mirror, self._remote.url, self._remote.token)
@@ -106,7 +105,7 @@ class Serving:
             self.git, reads, sentinel, self.runner, HostKeys(state, PullLetters(self.client, self.ops)),
             packaged_formula,
         )  # fmt: skip
-        made = self._dispatcher = Dispatcher(handed, self._instance.name, self.folder / MARK, PATIENCE)
+        made = self._dispatcher = Dispatcher(handed, self._instance.name, self.folder / marks.MARK, PATIENCE)
         return made
 
     def _remembered(self) -> None:
@@ -120,7 +119,7 @@ class Serving:
             if told is not None:
                 far = self.folder / marks.FAR
                 write_private(far, told)
-                if marks.heal(self.folder / MARK, far):
+                if marks.heal(self.folder / marks.MARK, far):
                     to_log(f"{self.ops}: the mirror of the ledger has seen more than this home; its mark counts")
         except FactoryError as error:
             to_log(f"{self.ops}: the ledger's mirror was not asked: {error.message}")
@@ -131,7 +130,7 @@ class Serving:
 
     def kept(self) -> None:
         """After each turn. Raises OSError."""
-        marks.keep(self.folder / MARK, self._copy)
+        marks.keep(self.folder / marks.MARK, self._copy)
 
     def poll_seconds(self) -> float:
         """As the approved factory.toml says, within bounds."""

@@ -38,13 +38,13 @@ from factory.vault.ledger import ALL, Entry
 from factory.vault.policy import MAX_POLICY, PATH
 from factory.vault.policy import read as read_policy
 from factory.vault.ports import Unclear
+from factory.vault.watch import marks
 
 TIERS: Mapping[str, str] = {
     "release": "high", "run-command": "high", "publish-site": "medium", "promote": "medium", "webhook-call": "medium",
     "collect": "low", "rent-a-human": "low",
 }  # fmt: skip
 """What the first policy says of each packaged formula; of one that is not named, its own floor."""
-KEEP = "ledger.json"
 RULE = glob_rule(BRANCH)
 
 
@@ -194,7 +194,7 @@ class Founding:
     def _chain(self, git: Git) -> Chain:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         keys = HostKeys(self.deployment.state, lambda pulls: ())
-        return Chain(git, self.folder / KEEP, keys.sign)
+        return Chain(git, self.folder / marks.MARK, keys.sign)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from factory.vault.keys.errors import KeyMissing
 from factory.vault.keys.hostkeys import NAMESPACE, host_key
 from factory.vault.people.audit import Audit, Mark, audit
 from factory.vault.people.replay import read_ledger
+from factory.vault.watch import marks
 
 BRANCHES = ("ledger", "main", "auto")
 
@@ -42,7 +43,7 @@ def audit_ledger(
     with tempfile.TemporaryDirectory(prefix="audit-", dir=deployment.host.cache) as folder:
         remote = deployment.remote(account(deployment.state, ops, "factory"), ops)
         git = Git(Path(folder) / "cold.git", remote.url, remote.token)
-        mark = _mark(vault_folder(deployment.state, str(ops)) / "ledger.json")  # before what it is compared with
+        mark = _mark(vault_folder(deployment.state, str(ops)) / marks.MARK)  # before what it is compared with
         try:
             git.fetch(*BRANCHES)
             found, checked = audited(git, deployment.state, keys, root, mark)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.app.deployment import Deployment
-from factory.app.dispatcher import MARK, mark_copy
+from factory.app.dispatcher import mark_copy
 from factory.app.places import vault_folder, vault_home
 from factory.app.vault_audit import audited
 from factory.app.vault_mirror import only
@@ -67,7 +67,7 @@ def bring_back(
     doing = f"bringing back the ledger of {ops} from {mirror.url}"
     place, folder = sides(deployment, ops, mirror), vault_folder(deployment.state, str(ops))
     with mirroring.together(place) as (repo, forge, there), scratch(deployment) as work:
-        found = _found(doing, repo, forge, there, marks.tip(folder / MARK))
+        found = _found(doing, repo, forge, there, marks.tip(folder / marks.MARK))
         sign, bare = HostKeys(deployment.state, lambda pulls: ()).sign, work / "repo.git"
         far = Chain(Git(bare, str(repo)), work / "far.json", sign)
         near = Chain(Git(bare, place.forge.url, place.forge.token), work / "near.json", sign)
@@ -78,8 +78,8 @@ def bring_back(
             count, word = ledger.count - found.shared, _word(vault, ledger, doing, said)
             left = _written(found, far, near, word)
             # What stands on the forge now is what this host has seen of it.
-            Chain(near.git, folder / MARK, sign).sync(accept=True)
-            marks.counts_now(folder / MARK, mark_copy(deployment, folder))
+            Chain(near.git, folder / marks.MARK, sign).sync(accept=True)
+            marks.counts_now(folder / marks.MARK, mark_copy(deployment, folder))
         except Refused as refused:
             raise Conflict(f"{doing}: {refused.words}", hint="factory vault mirror check") from None
         except (Unclear, GitTrouble) as error:

@@ -12,7 +12,7 @@ from factory.app.choosing import project_of
 from factory.app.deployment import Deployment
 from factory.app.opsrepo import mirror as ops_copy
 from factory.app.places import vault_folder
-from factory.app.vault_mirroring import MARK, facts_of, look_at, sides
+from factory.app.vault_mirroring import facts_of, look_at, sides
 from factory.config.home import write_private
 from factory.config.host import ADDRESSES, is_address, load_host, write_host
 from factory.config.model import LedgerMirror
@@ -77,7 +77,7 @@ def _tried(deployment: Deployment, ops: RepoName, mirror: LedgerMirror, now: dat
     """As ``look_at``, but what is in the way is raised."""
     ops_copy(deployment, ops, refresh=True)
     folder = vault_folder(deployment.state, str(ops))
-    tip = marks.tip(folder / MARK)
+    tip = marks.tip(folder / marks.MARK)
     found = Look(mirror.url, now, tip, mirroring.look(sides(deployment, ops, mirror), tip))
     mirroring.write(folder, found)
     return facts_of(ops, found)

@@ -22,7 +22,6 @@ from factory.git.transport import Remote
 from factory.vault.watch import marks, mirroring
 from factory.vault.watch.mirroring import Look, Sides, branch_of
 
-MARK = "ledger.json"
 DAY = timedelta(days=1)
 """A mirror is compared at least so often, also when nothing changes."""
 RETRY_S, RETRY_MAX_S = 60.0, 3600.0
@@ -51,7 +50,7 @@ def remote_of(mirror: LedgerMirror) -> Remote:
 def looked(deployment: Deployment, ops: RepoName, mirror: LedgerMirror, now: datetime, *, copy: bool = True) -> Look:
     """Compare, and copy before that, as far as a dispatcher of this host has read the ledger. What goes wrong is in
     what it returns, never raised."""
-    tip = marks.tip(vault_folder(deployment.state, str(ops)) / MARK)
+    tip = marks.tip(vault_folder(deployment.state, str(ops)) / marks.MARK)
     try:
         compared = mirroring.look(sides(deployment, ops, mirror), tip if copy else "")
     except FactoryError as error:
@@ -140,7 +139,7 @@ class Mirroring:
         last = self._looks[ops]
         if last is None or last.url != mirror.url or last.trouble or self.now() - last.at >= DAY:
             return True
-        tip, copy = marks.tip(folder / MARK), mirror_path(self.deployment.home, str(ops))
+        tip, copy = marks.tip(folder / marks.MARK), mirror_path(self.deployment.home, str(ops))
         # One that this host's copy does not hold yet comes with the tick that fetches it.
         return tip not in ("", last.seen) and objects.is_repo(copy) and objects.exists(copy, tip)
 

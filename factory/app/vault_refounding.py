@@ -14,7 +14,7 @@ from typing import Any
 from factory.app import projects
 from factory.app.choosing import project_of
 from factory.app.deployment import Deployment
-from factory.app.dispatcher import MARK, mark_copy
+from factory.app.dispatcher import mark_copy
 from factory.app.founding import RULE, Founding
 from factory.app.opsrepo import mirror
 from factory.app.setup import admin_of
@@ -24,6 +24,7 @@ from factory.git import objects
 from factory.vault.canonical import plain
 from factory.vault.chain import BRANCH
 from factory.vault.ledger import ALL, Entry, Ledger
+from factory.vault.watch import marks
 
 CODE = "begun-anew"
 """With which the new ledger refuses what the old one knew."""
@@ -91,7 +92,7 @@ def _after(old: Ledger, host: str, now: datetime, words: str) -> tuple[Entry, ..
 
 def _forget(deployment: Deployment, founding: Founding, tip: str) -> None:
     """This host's memory of the old ledger, which the new one does not continue, is put aside."""
-    for mark in (founding.folder / MARK, *founding.folder.glob("fence*.json")):
+    for mark in (founding.folder / marks.MARK, *founding.folder.glob("fence*.json")):
         if mark.exists():
             mark.replace(mark.with_name(f"{mark.name}.was-{tip[:12]}"))
     mark_copy(deployment, founding.folder).unlink(missing_ok=True)

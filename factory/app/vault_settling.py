@@ -99,7 +99,7 @@ def _append(
     with scratch(vault.deployment) as place:
         keys = HostKeys(state, lambda pulls: ())
         git = Git(place / "repo.git", remote.url, remote.token)
-        chain = Chain(git, folder / "ledger.json", keys.sign)
+        chain = Chain(git, folder / marks.MARK, keys.sign)
         try:
             ledger = chain.sync(accept=accept)
             wanted = make(ledger)
@@ -110,7 +110,7 @@ def _append(
         except (Unclear, GitTrouble) as error:
             raise ForgeUnavailable(f"{doing}: {error}") from None
     if accept:
-        marks.counts_now(folder / "ledger.json", mark_copy(vault.deployment, folder))
+        marks.counts_now(folder / marks.MARK, mark_copy(vault.deployment, folder))
     if len(written) < len(wanted):
         raise Conflict(f"{doing}: the ledger moved on meanwhile", hint="look again: factory vault list")
     poke(vault_home(state))

@@ -12,6 +12,8 @@ from typing import Any
 
 from factory.config.home import write_private
 
+MARK = "ledger.json"
+"""A dispatcher's high-water mark, in the vault's folder of an ops repo."""
 FAR = "mirror.mark.json"
 """Beside a mark: what the ledger's mirror was found to have."""
 

@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 from factory.app.deployment import Deployment
-from factory.app.dispatcher import MARK, mark_copy
+from factory.app.dispatcher import mark_copy
 from factory.app.doctor import mirror as doctor
 from factory.app.doctor.finding import Finding, State
 from factory.app.opsrepo import mirror as ops_copy
@@ -33,6 +33,7 @@ from factory.git import objects
 from factory.process import spawn
 from factory.vault.action import Tier
 from factory.vault.canonical import Refused
+from factory.vault.watch import marks
 from factory.vault.watch.mirroring import LEDGER
 from tests.integration.cli.person import spoken
 from tests.integration.vault.attacks.register import RUNS, Seen, rule
@@ -294,7 +295,7 @@ def machine_lost(house: House, backup: Path, mark: bytes) -> None:
     for path in (*house.folder.glob("repo*.git"), *house.folder.glob("fence*")):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     shutil.rmtree(house.deployment.host.cache, ignore_errors=True)
-    (house.folder / MARK).write_bytes(mark)
+    (house.folder / marks.MARK).write_bytes(mark)
 
 
 @rule("Forge and high-water mark are lost together and come back from an old backup: nothing runs again, and an admin "
@@ -305,7 +306,7 @@ def test_rule_an_old_backup_repeats_nothing(elsewhere: House, tmp_path: Path) ->
     read_ledger(house)
     set_to(house, place)
     done, late = approved(house), approved_only(house)
-    backup, mark = backed_up(house, tmp_path / "backup"), (house.folder / MARK).read_bytes()
+    backup, mark = backed_up(house, tmp_path / "backup"), (house.folder / marks.MARK).read_bytes()
     assert fired(house, done)[-2:] == RAN
     said("check")
     entries, was = house.ledger().count, house.ledger()
@@ -357,7 +358,7 @@ def cut_off(house: House, tip: str) -> None:
     """The forge's ledger is put back to that, and this host remembers nothing."""
     repo = bare(house)
     objects.update_ref(repo, LEDGER, tip, objects.read_ref(repo, LEDGER))
-    for path in (house.folder / MARK, mark_copy(house.deployment, house.folder)):
+    for path in (house.folder / marks.MARK, mark_copy(house.deployment, house.folder)):
         path.unlink(missing_ok=True)
 
 

@@ -32,6 +32,7 @@ from factory.vault.keys.hostkeys import HostKeys
 from factory.vault.ports import Order, Outcome
 from factory.vault.watch import loop
 from factory.vault.watch.asking import AskedSentinel
+from factory.vault.watch.forge_reads import ForgeReads
 from factory.vault.watch.instance import lock_of
 from tests.integration.vault.attacks.carry import packed, unpacked
 from tests.integration.vault.house import formula_bytes
@@ -68,7 +69,8 @@ class Life:
     runs: Path | None = None
     """Where runs are written down; None: they are had."""
     clock: Path | None = None
-    """A file with two numbers: seconds that its clock is ahead, and its monotonic clock; None: the host's clocks."""
+    """A file with three numbers: seconds that its clock is ahead, its monotonic clock, and seconds that the forge's
+    clock is ahead as it is told; None: the clocks that there are."""
     signers: Path | None = None
     """Where it is told whose signatures there are; where nothing is, it looks for them."""
     off: tuple[Off, ...] = ()
@@ -151,6 +153,7 @@ def serve(request: str) -> None:
         more = {} if life.runs is None else {"monotonic": monotonic(life.clock)}  # a real run has one of its own
         moved: Any = functools.partial(Handed, clock=clock(life.clock), **more)
         dispatcher.Handed = moved  # type: ignore[misc]
+        ForgeReads.now = forge_clock(life.clock)  # type: ignore[method-assign]
     if life.runs is not None:
         runs: Path = life.runs
 
@@ -202,6 +205,12 @@ def begin(request: str) -> Life:
 def clock(path: Path) -> Callable[[], datetime]:
     """This host's clock, as far ahead as the file says."""
     return lambda: datetime.now(UTC) + timedelta(seconds=float(path.read_text().split()[0]))
+
+
+def forge_clock(path: Path) -> Any:
+    """The forge's, as far ahead as the file says."""
+    really = ForgeReads.now
+    return lambda self: really(self) + timedelta(seconds=float(path.read_text().split()[2]))
 
 
 def signers(path: Path) -> Any:

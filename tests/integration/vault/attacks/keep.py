@@ -118,7 +118,7 @@ class Keep:
         self.site.admin.only_merge(self.ops)
         self.site.admin.edit_repo(self.ops, has_actions=False)
         self.protect()
-        self.skew, self.clockwork = timedelta(0), 0.0
+        self.later, self.skew, self.clockwork = timedelta(0), timedelta(0), 0.0
         self.host = self._host("host")
         self.post = self._eye()
         self.sentinel = self.host.program("watch")
@@ -409,8 +409,14 @@ class Keep:
         self._clockwork = seconds
         self._set_clocks()
 
+    def pass_by(self, time: timedelta) -> None:
+        """So much time passes for the dispatchers: by their hosts' clocks, and by the forge's as they are told it."""
+        self.later += time
+        self._set_clocks()
+
     def _set_clocks(self) -> None:
-        told = f"{self._skew.total_seconds()} {getattr(self, '_clockwork', 0.0)}"
+        later = self.later.total_seconds()
+        told = f"{self._skew.total_seconds() + later} {getattr(self, '_clockwork', 0.0)} {later}"
         (self.root / "clock").write_text(told, encoding="ascii")
 
     def signed_by(self, told: Callable[[bytes, tuple[int, ...]], frozenset[int]]) -> None:

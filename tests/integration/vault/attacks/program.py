@@ -87,6 +87,12 @@ class Program:
         """Its log."""
         return self.life.log.read_text(encoding="utf-8") if self.life.log.exists() else ""
 
+    @property
+    def computed(self) -> float:
+        """Seconds that it has computed, without the programs that it runs."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
         if self._handle >= 0:
             if self.alive:

@@ -24,9 +24,9 @@ What refuses or starts is the program that `factory up` starts for the vault, as
 token, its state folder, git and HTTP to the forge, the ledger on its branch, and a sentinel that is a process as well.
 What it did is read from outside: from the ledger, from what it says of itself (`factory status`), and from behind its
 runner's port, where a start is written down (where a test is about runs, it is had). A check is switched off inside
-that process, after it was forked and before its program begins; the program itself has no switch. Tests without such a
-process are about a function of bytes or values, a page, or one git command, or need days or crashes between two steps;
-they say so.
+that process, after it was forked and before its program begins; the program itself has no switch. Where hours pass,
+they pass by the clocks that this process reads. Tests without such a process are about a function of bytes or values,
+a page, a command, or one git command, or need crashes between two steps; they say so.
 
 Those that are about a forge run on a real Forgejo as well, where one is given: [how, and what was found
 there](forgejo-compatibility.md#the-attacks-on-the-vault).

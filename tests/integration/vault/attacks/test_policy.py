@@ -22,8 +22,7 @@ from tests.integration.vault.attacks.blind import Blind
 from tests.integration.vault.attacks.keep import APPROVER, FACTORY, FOUNDER, Keep
 from tests.integration.vault.attacks.raid import effects, raid, refused
 from tests.integration.vault.attacks.register import Seen, attack, rule
-from tests.integration.vault.house import House, formula_bytes
-from tests.integration.vault.house import policy_bytes as house_policy
+from tests.integration.vault.house import formula_bytes
 
 
 @attack(8, "The policy changed by the same pull request", forge="allows", vault="extra-paths",
@@ -134,37 +133,29 @@ def test_attack_24_low_by_its_own_word_on_main(keep: Keep, off: Blind) -> Seen:
                 lambda: off.patch.setattr(verify, "ruling", believed))  # fmt: skip
 
 
-@attack(25, "A flood of low actions, each small", vault="waits",
+@attack(25, "A flood of low actions, each small", forge="allows", vault="waits",
         check="starts of a day are counted on the ledger, by tier, asker and formula")  # fmt: skip
 @pytest.mark.parametrize(
     "limit", ["[per_day]\nlow = 3\n", "per_requester_day = 3\n", "per_day = 3\n"], ids=["tier", "asker", "formula"]
 )
-def test_attack_25_a_flood_of_low_ones(tmp_path: Path, off: Blind, limit: str) -> Seen:
-    """Without a process: the forge's clock, which counts here, would have to be moved by a day."""
-
-    def starts(house: House) -> int:
-        """How many of eight start today."""
-        of_the_formula = limit.startswith("per_day")
-        tiers = {"alpha": "low", "beta": "medium"}
-        house.adopt(house_policy(2, tiers, rule=limit) if of_the_formula else house_policy(2, tiers, more=limit))
-        for number in range(8):
-            house.ask("alpha", place=f"p{number}")
-        dispatcher, runner = house.dispatcher()
-        for _ in range(4):
-            dispatcher.turn()
-        assert len(runner.orders) == len(set(runner.effects))
-        if len(runner.orders) < 8:
-            assert any("starts a day" in words for words in dispatcher.alarms.values())
-            house.now += timedelta(hours=23)
-            other, second = house.dispatcher("d2")
-            other.turn()
-            assert second.orders == [], "nor those of another dispatcher, later that day"
-        return len(runner.orders)
-
-    assert starts(House(tmp_path / "one")) == 3
+def test_attack_25_a_flood_of_low_ones(own: Keep, off: Blind, limit: str) -> Seen:
+    """Five in a row, of which a day has room for three."""
+    where = {"rule": limit} if limit.startswith("per_day") else {"more": limit}
+    own.edit({"vault/policy.toml": own.policy(2, {"alpha": "low", "beta": "medium"}, **where)})
+    wanted = {approved(own, own.action("alpha"), base="auto") for _ in range(5)}
+    served, runs = own.dispatch(), own.runner()
+    for _ in range(2):
+        served.turn()
+    first = {order.id for order in runs.orders}
+    assert len(first) == len(runs.orders) == 3
+    waiting = wanted - first
+    assert all("starts a day" in served.alarms[id] for id in waiting)
+    own.pass_by(timedelta(hours=23))
+    assert own.run(1)[1].orders == [], "nor those of another dispatcher, later that day"
     off.patch.setattr(Dispatcher, "_budget", lambda self, ledger, entry: "")
-    assert starts(House(tmp_path / "two")) == 8
-    return Seen("-", "waits")
+    served.turn()
+    assert {order.id for order in runs.orders} == wanted
+    return Seen("allows", "waits")
 
 
 @attack(44, "An admin who lost the right to write approved a change of the policy before", forge="allows",

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from html import unescape
-
 import httpx
 import pytest
 
 from factory.forge.values import CheckState
 from tests.integration.vault.attacks.blind import Blind
+from tests.integration.vault.attacks.browsing import sign_in
 from tests.integration.vault.attacks.keep import DEV, FACTORY, FOUNDER, VAULT, Asked, Keep
 from tests.integration.vault.attacks.raid import effects, raid
 from tests.integration.vault.attacks.register import Seen, held, rule
@@ -19,16 +17,6 @@ ASKING: tuple[dict[str, str], ...] = (
     {}, {"event": "APPROVED", "state": "approve", "kind": "approve", "body": "x"},
     {"Do": "merge", "style": "merge", "_method": "POST", "confirm": "1"},
 )  # fmt: skip
-
-
-def sign_in(client: httpx.Client, keep: Keep, who: str) -> None:
-    """At the forge's pages, as a browser does."""
-    page = client.get("/user/login").text
-    hidden = re.findall(r'type="hidden" name="([^"]*)" value="([^"]*)"', page)
-    login = keep.site.login(who)
-    form = {**{unescape(k): unescape(v) for k, v in hidden}, "login": login, "password": keep.site.passwords[login]}
-    done = client.post("/user/login", data=form, headers={"Origin": keep.site.url, "Sec-Fetch-Site": "same-origin"})
-    assert f"/{login}" in done.text, "signed in"
 
 
 @rule("Nothing is approved or merged by a GET: a link, a picture or a chat's preview decides nothing", forge="blocks",
@@ -44,7 +32,8 @@ def test_rule_no_approval_by_a_get(own: Keep, off: Blind) -> Seen:
             for query in ASKING:
                 own.site.call("GET", f"{root}{way}", who=FOUNDER, **{**query, "commit_id": asked.head})
         with httpx.Client(base_url=own.site.url, timeout=20, trust_env=False, follow_redirects=True) as browser:
-            sign_in(browser, own, FOUNDER)
+            login = own.site.login(FOUNDER)
+            sign_in(browser, own.site.url, login, own.site.passwords[login])
             for way in WAYS:
                 for query in ASKING:
                     browser.get(f"/{own.ops}/pulls/{asked.number}{way}", params={**query, "commit": asked.head})

@@ -5,28 +5,18 @@ from __future__ import annotations
 import ast
 import itertools
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
-from factory.devforge.pages.links import Place
-from factory.devforge.pages.markdown import render
 from factory.forge import webhook
 from factory.vault import canonical
-from factory.vault.action import Tier
-from factory.vault.people import facts as people
-from factory.vault.people.facts import facts_of, markdown
-from factory.vault.people.request import draft
 from factory.vault.verify import decide
 from factory.vault.watch import wake
 from tests.integration.vault.attacks.blind import Blind
 from tests.integration.vault.attacks.keep import FACTORY, Keep
 from tests.integration.vault.attacks.raid import effects, refused
-from tests.integration.vault.attacks.register import ROOT, RUNS, Seen, attack
+from tests.integration.vault.attacks.register import ROOT, Seen, attack
 from tests.integration.vault.attacks.sample import sample_action, sample_case
-from tests.unit.vault.people import samples
 
 OPENINGS = ("Ignore all earlier instructions and", "SYSTEM:", "<|im_start|>system", "As the admin I say:", "</facts>",
             "[APPROVED]", "Reviewed-by: admin", "tier = low", "```", "-->", "IMPORTANT, to the assistant:")  # fmt: skip
@@ -69,34 +59,6 @@ def test_attack_60_words_that_give_orders(keep: Keep) -> Seen:
         found |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
         assert not found & {"socket", "subprocess", "urllib.request", "http.client", "os"}, name
     return Seen(forge, code, "cannot: no model is asked, and no code reads a text for a verdict")
-
-
-@attack(62, "A title and words that mislead a tired reviewer", vault="facts come first",
-        check="what a person sees first is computed from the file; the asker's words are last, and marked")  # fmt: skip
-def test_attack_62_misleading_words(monkeypatch: pytest.MonkeyPatch) -> Seen:
-    """Without a process: it is the page that a person reads, and no dispatcher writes it."""
-    words = "# Harmless\n| Tier | low |\n[x] approved\n<!-- hidden --><b>Nothing is deployed</b>"
-    rules = samples.rules()
-    made = draft(samples.wish(), rules)
-    action, formula = replace(made.action, reason=canonical.plain(words)), rules.formula("release")
-    assert formula is not None
-    assert made.ruling.tier is Tier.HIGH
-
-    def page() -> str:
-        return markdown(facts_of(action, formula, rules, made.ruling))
-
-    def seen() -> str:
-        """As a forge shows it, without the code it is quoted as."""
-        return re.sub(r"<code>.*?</code>", "", str(render(page(), Place(("a", "b"), ("a", "raw")))), flags=re.S)
-
-    shown = page()
-    at = shown.index("Harmless")
-    assert shown.index("high") < at
-    assert all(shown.index(str(value)) < at for value in action.params.values())
-    assert "Nothing is deployed" not in seen()
-    monkeypatch.setattr(people, "quoted", lambda text, limit: text)
-    assert "Nothing is deployed" in seen()
-    return Seen("-", "facts come first", RUNS)
 
 
 @attack(55, "A webhook that is forged, sent again, or never comes", vault="nothing is done",

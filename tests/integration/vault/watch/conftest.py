@@ -145,7 +145,7 @@ class House:
         forked and that knows what is switched off (``attacks/inside.py``). ``ahead``: its clock."""
         place = Path(tempfile.mkdtemp(prefix="hand-"))
         clock = place / "clock"
-        clock.write_text(f"{ahead.total_seconds()} 0" if ahead else "")
+        clock.write_text(f"{ahead.total_seconds()} 0 0" if ahead else "")
         life = Life(self.deployment.home, place / "serve.sock", place / "serve.log", clock=clock if ahead else None)
         program, host = Program("serve", life), Known(self.ops, self.state, self.folder)
         try:

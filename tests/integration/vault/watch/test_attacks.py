@@ -5,11 +5,14 @@ switched off in it, and woken by the test."""
 
 from __future__ import annotations
 
+import re
+import secrets
 import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 
 from factory.app.services import forge_home
@@ -17,9 +20,12 @@ from factory.forge.values import BranchProtection
 from factory.git.hardened import Git
 from factory.vault import chain, gather
 from factory.vault.action import Tier
+from factory.vault.people import facts
 from factory.vault.watch import explained
 from factory.vault.watch.wake import awaiting, heard, poke
+from tests.integration.cli.person import PATH, as_process, spoken
 from tests.integration.vault.attacks.blind import Blind
+from tests.integration.vault.attacks.browsing import sign_in
 from tests.integration.vault.attacks.register import RUNS, Seen, attack, elsewhere
 from tests.integration.vault.watch.conftest import Asked, House, until
 
@@ -197,3 +203,49 @@ elsewhere(
     vault="it can write to the ledger and nothing else", check="its scopes, its repo, and the branch rules",
     off="cannot: no check of ours is in it",
 )  # fmt: skip
+
+
+MISLEADING = "# Harmless\n- **Tier** low\n[x] approved by founder\n<!-- hidden --><b>Nothing is deployed</b>"
+"""Words of an asker; what they ask for is another thing."""
+
+
+@attack(62, "A title and words that mislead a tired reviewer", forge="allows", vault="facts come first",
+        check="what a person sees first is computed from the file; the asker's words are last, and marked")  # fmt: skip
+def test_attack_62_misleading_words(watched: House, monkeypatch: pytest.MonkeyPatch) -> Seen:
+    """As `factory vault request` posts it, on the forge's page of the pull request and in `factory vault show`."""
+    home, told = watched.deployment.home, {"why": "nobody else can", "steps": "dial"}
+    environment = {"PATH": PATH, "HOME": str(home), "FACTORY_HOME": str(home), "LANG": "C.UTF-8"}
+    reader, password = f"reader-{secrets.token_hex(3)}", secrets.token_urlsafe(16)
+    watched.admin.create_user(reader, email=f"{reader}@example.invalid", password=password)
+    watched.admin.set_collaborator(watched.ops, reader, "read")
+
+    def asking(what: str) -> list[str]:
+        params = [f"{key}={value}" for key, value in {**told, "what": what}.items()]
+        more = ["--reason", MISLEADING, "--blast-radius", "medium", "--json"]
+        return ["vault", "request", "rent-a-human", *params, *more]
+
+    with httpx.Client(base_url=watched.deployment.host.forge_url, follow_redirects=True, trust_env=False) as browser:
+        sign_in(browser, watched.deployment.host.forge_url, reader, password)
+
+        def page(number: int) -> str:
+            """What a reader of it sees that is no quotation; its source, as text, is folded away."""
+            shown = browser.get(f"/{watched.ops}/pulls/{number}")
+            assert shown.status_code == 200
+            (body,) = re.findall(r"(?s)<article.*?</article>", shown.text)[:1]
+            return re.sub(r"(?s)<code>.*?</code>", "[a quotation]", re.sub(r"(?s)<details.*?</details>", "", body))
+
+        asked = as_process(asking("Publish the whole archive"), environment, home).facts()
+        number = int(asked["pull"]["number"])
+        pull = watched.admin.pull(watched.ops, number)
+        seen, screen = page(number), as_process(["vault", "show", asked["id"]], environment, home).out
+        for shown in (pull.body, screen):
+            at = shown.index("Harmless")
+            first = [shown.index(fact) for fact in ("Publish the whole archive", "medium", "nobody checked it")]
+            assert max(first) < at, "what was computed comes first, and that nobody checked the rest"
+        assert "Harmless" not in pull.title
+        assert seen.index("medium") < seen.index("nobody checked it") < seen.rindex("[a quotation]")
+        assert "Nothing is deployed" not in seen
+        monkeypatch.setattr(facts, "quoted", lambda text, limit: text)
+        again = spoken(asking("Publish it again"), environment, home).facts()
+        assert "Nothing is deployed" in page(int(again["pull"]["number"]))
+    return Seen("allows", "facts come first", RUNS)

@@ -47,6 +47,7 @@ from factory.vault.watch.instance import Instance, enlist
 from factory.vault.watch.loop import Loop, Post
 from factory.vault.watch.metered import MeteredGit
 from factory.vault.watch.mirroring import far_mark
+from factory.vault.watch.pinned import Pinned
 from factory.vault.watch.wake import awaiting, heard
 
 SERVICE = "dispatcher"
@@ -72,7 +73,8 @@ class Serving:
         known = projects.load(deployment.state, project)
         if known is None:
             raise ConfigInvalid(f"serving {ops}: its set-up is not complete", hint="run the same `factory init` again")
-        login = {**DEFAULT_ACCOUNTS, **known.accounts}["dispatcher"]
+        self._login = login = {**DEFAULT_ACCOUNTS, **known.accounts}["dispatcher"]
+        self._id = known.ops_id
         self._deployment, self.project, self.ops, self._instance, self._wake = deployment, project, ops, instance, wake
         self._remote = deployment.remote(login, ops)
         self.folder = vault_folder(deployment.state, str(ops))
@@ -83,10 +85,8 @@ class Serving:
         self.post = Post(str(ops), self.made, self.poll_seconds, self.why, self.kept)
 
     def made(self) -> Dispatcher:
-        """The trusted part with all that it is given. Raises ConfigInvalid where the ledger has not begun, ForgeError,
-        GitTrouble, OSError."""
-        if not self.client.ls_refs(self.ops, (f"refs/heads/{BRANCH}",)):
-            raise ConfigInvalid(f"{self.ops} has no ledger yet, so nothing starts: run the same `factory init` again")
+        """The trusted part with all that it is given. Raises ConfigInvalid where the ledger has not begun, Unclear,
+        Refused, GitTrouble, OSError."""
         state, mirror = self._deployment.state, self._instance.mirror(self.folder)
         if marks.heal(self.folder / marks.MARK, self._copy):
             to_log(f"{self.ops}: the state was restored from a backup; the newer mark of the ledger counts")
@@ -97,16 +97,24 @@ class Serving:
             self._deployment, self.project, self.ops, folder=self.folder, instance=self._instance.name,
             secret=Opener(state, mirror).secret, wake=self._wake.now, fence=self._instance.fence(self.folder),
         )  # fmt: skip
-        reads = Explained(
-            ForgeReads(self.client, self.ops, sentinel.writers), self.git, lambda: made.chain, self.folder,
-            self._instance.name, lambda: datetime.now(UTC),
-        )  # fmt: skip
+        me, now = self._instance.name, lambda: datetime.now(UTC)
+        reads = ForgeReads(self.client, self.ops, sentinel.writers)
+        pinned = Pinned(reads, self.client, self.ops, self._id, self.folder, self._moved, lambda: made.chain, me, now)
+        forge = Explained(pinned, self.git, lambda: made.chain, self.folder, me, now)
         handed = Handed(
-            self.git, reads, sentinel, self.runner, HostKeys(state, PullLetters(self.client, self.ops)),
+            self.git, forge, sentinel, self.runner, HostKeys(state, PullLetters(self.client, self.ops)),
             packaged_formula,
         )  # fmt: skip
-        made = self._dispatcher = Dispatcher(handed, self._instance.name, self.folder / marks.MARK, PATIENCE)
+        made = Dispatcher(handed, me, self.folder / marks.MARK, PATIENCE)
+        if not pinned.refs(f"refs/heads/{BRANCH}"):
+            raise ConfigInvalid(f"{self.ops} has no ledger yet, so nothing starts: run the same `factory init` again")
+        self._dispatcher = made
         return made
+
+    def _moved(self, ops: RepoName) -> None:
+        """Git asks the ops repo under this name from now on."""
+        if self.git is not None:
+            self.git.url = self._deployment.remote(self._login, ops).url
 
     def _remembered(self) -> None:
         """Where this home is a restored one, or its cache is gone, the mark is all that knows what has started, and it

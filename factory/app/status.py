@@ -11,7 +11,7 @@ from typing import Any
 from factory.app import beats
 from factory.app.deployment import Deployment
 from factory.app.explaining import Seen, newest
-from factory.app.places import mirror_path
+from factory.app.places import mirror_path, vault_folder
 from factory.app.runs import is_alive
 from factory.app.services import VAULT, running
 from factory.daemon import pauses
@@ -21,6 +21,7 @@ from factory.forge.values import RepoName
 from factory.git import objects
 from factory.ops.dashboard_facts import DashboardFacts
 from factory.plan.model import World
+from factory.vault.watch import frozen
 
 MERGED_SHOWN = 5
 
@@ -83,8 +84,14 @@ def _watch(deployment: Deployment, service: Mapping[str, Any]) -> dict[str, Any]
         "up": up,
         "started": beat.get("started") if up else None,
         "at": beat.get("at"),
-        "trouble": beat.get("trouble", "") if up else "",
+        "trouble": beat.get("trouble", "") if up else _frozen(deployment) if service["name"] == "dispatcher" else "",
     } | kept
+
+
+def _frozen(deployment: Deployment) -> str:
+    """What the dispatcher would say first: why the vault is frozen on this host alone."""
+    told = [(ops, frozen.words(vault_folder(deployment.state, str(ops)))) for _, ops in deployment.projects()]
+    return "; ".join(f"{ops}: frozen on this host: {why}" for ops, why in told if why)
 
 
 def _project(deployment: Deployment, project: RepoName, ops: RepoName) -> dict[str, Any]:

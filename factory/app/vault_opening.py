@@ -10,6 +10,7 @@ from pathlib import Path
 from factory.app.choosing import founder_of, project_of, state_of
 from factory.app.deployment import Deployment
 from factory.app.opsrepo import mirror
+from factory.app.places import vault_folder
 from factory.app.projects import account
 from factory.daemon.rules import Rules as DaemonRules
 from factory.daemon.vault_view import base_policy
@@ -28,6 +29,7 @@ from factory.vault.people.reading import LedgerReader, in_force, known, last_on,
 from factory.vault.people.request import BRANCH, Known, path_of
 from factory.vault.people.rules import Rules, rules_at
 from factory.vault.policy import Policy, Ruling, ruling
+from factory.vault.watch import frozen
 
 
 @dataclass
@@ -46,6 +48,12 @@ class Vault:
     @property
     def ledger(self) -> Ledger:
         return self.reader.ledger
+
+    @property
+    def frozen(self) -> str:
+        """Why nothing of it starts: by the ledger, because that cannot be read, or on this host alone; empty: it is
+        not."""
+        return self.ledger.frozen or self.trouble or frozen.words(vault_folder(self.deployment.state, str(self.ops)))
 
     @cached_property
     def forge(self) -> ForgejoClient:

@@ -24,7 +24,7 @@ from factory.git import objects
 from factory.vault.canonical import plain
 from factory.vault.chain import BRANCH
 from factory.vault.ledger import ALL, Entry, Ledger
-from factory.vault.watch import marks
+from factory.vault.watch import frozen, marks
 
 CODE = "begun-anew"
 """With which the new ledger refuses what the old one knew."""
@@ -96,3 +96,4 @@ def _forget(deployment: Deployment, founding: Founding, tip: str) -> None:
         if mark.exists():
             mark.replace(mark.with_name(f"{mark.name}.was-{tip[:12]}"))
     mark_copy(deployment, founding.folder).unlink(missing_ok=True)
+    frozen.clear(founding.folder)

@@ -24,7 +24,7 @@ from factory.vault.ledger import Entry, Ledger
 from factory.vault.people.settling import Word, parked, restored, settled, unfrozen
 from factory.vault.people.telling import stands
 from factory.vault.ports import Unclear
-from factory.vault.watch import marks
+from factory.vault.watch import frozen, marks
 from factory.vault.watch.wake import poke
 
 
@@ -60,12 +60,15 @@ def unfreeze(deployment: Deployment, said: Said, *, older: bool = False, project
     vault = open_vault(deployment, project=project)
     doing = f"unfreezing the vault of {vault.project}"
     word = word_of(vault, doing, said)
-    if not older and not vault.ledger.frozen and not vault.trouble:
+    was, folder = vault.frozen, vault_folder(deployment.state, str(vault.ops))
+    if not older and not was:
         raise UsageError(f"{doing}: it is not frozen", hint="factory vault list")
-    was = vault.ledger.frozen or vault.trouble
+    here = frozen.words(folder)
     entries = _append(
-        vault, doing, lambda ledger: restored(ledger, word) if older else unfrozen(word), accept=older
+        vault, doing, lambda ledger: restored(ledger, word) if older else unfrozen(ledger, word, here), accept=older
     )  # fmt: skip
+    frozen.clear(folder)
+    poke(vault_home(deployment.state))
     return {
         "project": str(vault.project), "by": word.login, "reason": said.reason, "was": was,
         "entries": [entry.kind for entry in entries], "approvals_void": older,

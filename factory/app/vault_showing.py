@@ -38,7 +38,7 @@ def listed(deployment: Deployment, *, project: str | None = None, everything: bo
     return {
         "project": str(vault.project),
         "ops": str(vault.ops),
-        "frozen": vault.ledger.frozen or vault.trouble or None,
+        "frozen": vault.frozen or None,
         "problems": list(vault.rules.problems),
         "actions": rows,
         "hidden": 0 if everything else max(0, len(over) - RECENT),
@@ -119,7 +119,7 @@ def facts_about(vault: Vault, id: str) -> dict[str, Any]:
         "next": _next(code) if code else None,
         "result": results_of(state) if state is not None else {},
         "ledger": [_entry(entry) for entry in vault.reader.of(id)],
-        "frozen": vault.ledger.frozen or vault.trouble or None,
+        "frozen": vault.frozen or None,
     }
 
 

@@ -88,7 +88,8 @@ def _vault(watches: Any) -> list[str]:
     lines = []
     for watch in watches:
         if not watch["up"]:
-            lines.append(f"vault: the {watch['service']} is down: nothing that waits for approval can start")
+            trouble = f"; {watch['trouble']}" if watch["trouble"] else ""
+            lines.append(f"vault: the {watch['service']} is down: nothing that waits for approval can start{trouble}")
             continue
         cost = [f"{watch['polls']} looks", f"{watch['requests']} forge requests"]
         cost += [f"{watch['git']} git commands to the forge"] if "git" in watch else []

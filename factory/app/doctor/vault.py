@@ -12,7 +12,7 @@ from factory.app.places import vault_folder
 from factory.app.services import VAULT, running
 from factory.forge.values import RepoName
 from factory.vault.ports import Unclear
-from factory.vault.watch import settings
+from factory.vault.watch import frozen, settings
 from factory.vault.watch.asking import current
 
 AREA = "vault"
@@ -32,10 +32,13 @@ def processes(deployment: Deployment) -> Iterator[Finding]:
 
 
 def look(deployment: Deployment, project: RepoName, ops: RepoName, now: datetime) -> Iterator[Finding]:
-    """What the sentinel knows of one ops repo."""
-    name = f"settings of {ops}"
+    """What this host and the sentinel know of one ops repo."""
+    name, folder = f"settings of {ops}", vault_folder(deployment.state, str(ops))
+    if why := frozen.words(folder):
+        then = "set that right; then an admin says: factory vault unfreeze --reason ..."
+        yield problem(AREA, f"freeze of {ops}", f"frozen on this host: {why}", then)
     try:
-        seen = current(vault_folder(deployment.state, str(ops)), now)
+        seen = current(folder, now)
     except Unclear as unclear:
         yield note(AREA, name, str(unclear), "factory up --detach")
         return

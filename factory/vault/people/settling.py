@@ -46,9 +46,10 @@ def settled(state: State, word: Word, *, done: bool) -> Entry:
     return word.entry("DONE" if done else "ABANDONED", state)
 
 
-def unfrozen(word: Word) -> tuple[Entry, ...]:
-    """A frozen vault goes on."""
-    return (word.entry("UNFREEZE", None),)
+def unfrozen(ledger: Ledger, word: Word, here: str = "") -> tuple[Entry, ...]:
+    """A frozen vault goes on. ``here``: why only this host has it frozen, which the ledger is told, too."""
+    told = (word.entry("FREEZE", None, {"words": here}),) if here and not ledger.frozen else ()
+    return (*told, word.entry("UNFREEZE", None))
 
 
 def restored(ledger: Ledger, word: Word) -> tuple[Entry, ...]:

@@ -44,8 +44,12 @@ class ForgeReads:
     ) -> None:  # fmt: skip
         self._client, self._ops, self._writers = client, ops, writers
         self._heads = _Brief(clock, self._read_heads)
-        self._listed = _Brief(clock, lambda: _ids(client.writers(ops)))
+        self._listed = _Brief(clock, lambda: _ids(client.writers(self._ops)))
         self._time = _Brief(clock, self._read_time)
+
+    def follow(self, ops: RepoName) -> None:
+        """The repo is called so from now on."""
+        self._ops = ops
 
     def refs(self, *prefixes: str) -> Mapping[str, str]:
         with unclear():

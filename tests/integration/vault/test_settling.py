@@ -59,10 +59,15 @@ def test_what_is_not_parked_cannot_be_settled(house: House) -> None:
 def test_a_frozen_vault_goes_on(house: House) -> None:
     chain = house.chain("person")
     chain.sync()
-    assert chain.append(unfrozen(WORD)) == ()  # it is not frozen
+    assert chain.append(unfrozen(chain.ledger, WORD)) == ()  # it is not frozen
     chain.append([Entry("FREEZE", ALL, "f" * 32, "here/x", NOW, evidence={"words": "by hand"})])
     assert chain.ledger.frozen == "by hand"
-    assert len(chain.append(unfrozen(WORD))) == 1
+    assert len(chain.append(unfrozen(chain.ledger, WORD, "this host had it frozen, too"))) == 1
+    assert chain.ledger.frozen == ""
+    told = chain.append(unfrozen(chain.ledger, WORD, "on this host alone"))
+    assert [(entry.kind, entry.evidence["words"]) for entry in told] == [
+        ("FREEZE", "on this host alone"), ("UNFREEZE", WORD.evidence()["words"]),
+    ]  # fmt: skip
     assert chain.ledger.frozen == ""
 
 

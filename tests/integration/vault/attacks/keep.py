@@ -124,6 +124,11 @@ class Keep:
         self.sentinel = self.host.program("watch")
         OPEN.append(self)
 
+    def known_as(self, ops: RepoName) -> None:
+        """The ops repo is called so from now on."""
+        self.ops = ops
+        self._readers.clear()
+
     # ---- building --------------------------------------------------------------------------------------------------
 
     def _id(self, who: str) -> int:

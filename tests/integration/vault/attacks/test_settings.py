@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from factory.app import status
+from factory.app.doctor import vault as doctor
+from factory.app.vault_settling import Said, unfreeze
 from factory.app.vault_showing import shown
 from factory.forge.values import RepoName
 from factory.vault.dispatch import Dispatcher
 from factory.vault.gather import Gather
+from factory.vault.watch.pinned import Pinned
 from tests.contract.conftest import fresh
 from tests.integration.vault.attacks.blind import Blind
-from tests.integration.vault.attacks.keep import FACTORY, FOUNDER, OUTSIDER, Asked, Keep
+from tests.integration.vault.attacks.keep import DISPATCHER, FACTORY, FOUNDER, OUTSIDER, Asked, Keep
 from tests.integration.vault.attacks.pace import the_next_second
 from tests.integration.vault.attacks.raid import effects, raid
 from tests.integration.vault.attacks.register import Seen, attack, rule
-from tests.integration.vault.house import OPS, House, policy_bytes
 
 
 def weakened(keep: Keep) -> None:
@@ -122,58 +125,144 @@ def unfrozen(keep: Keep, off: Blind) -> bool:
     return effects(keep, asked.id) == 1
 
 
-@rule("Another repo under the pinned name", forge="allows", vault="frozen",
-      check="forge, id, owner and name are those of GENESIS, every time something is to be done")  # fmt: skip
-def test_rule_repo_identity(own: Keep, off: Blind) -> Seen:
-    name = own.ops
+def called(keep: Keep, name: str) -> None:
+    """The ops repo is renamed."""
+    keep.site.client(FOUNDER).send("PATCH", f"/repos/{keep.ops}", doing="renaming", body={"name": name})
+    keep.known_as(RepoName(keep.ops.owner, name))
 
-    def act() -> str:
-        asked = own.ask(own.action("gamma"))
-        own.review(asked)
-        own.merged(asked)
-        return asked.id
 
-    moved = {"name": fresh("moved")}
-    own.site.client(FOUNDER).send("PATCH", f"/repos/{name}", doing="renaming", body=moved)
-    own.ops = RepoName(name.owner, moved["name"])
-    own.post = replace(own.post, expected=replace(own.post.expected, ops=own.ops))
-    off.settings()
-    assert effects(own, act()) == 0
-    if own.forge_home is None:  # it sends git elsewhere, where the vault's does not go: nothing is written
-        assert "the repo was renamed or moved" in own.dispatch().trouble
-    else:
-        assert moved["name"] in own.dispatch().ledger.frozen
-    off.patch.setattr(Dispatcher, "_whole", lambda self, main: [])
+def request(keep: Keep, formula: str = "gamma", **more: object) -> str:
+    """One that an admin approved, merged."""
+    asked = keep.ask(keep.action(formula, **more))
+    keep.review(asked)
+    keep.merged(asked)
+    return asked.id
+
+
+def given(keep: Keep) -> None:
+    """The ops repo gets another owner."""
+    if keep.forge_home is not None:
+        pytest.skip("the embedded forge gives no repo away")
+    other = keep.site.account("new-owner")
+    keep.site.client(FOUNDER).send("POST", f"/repos/{keep.ops}/transfer", doing="giving", body={"new_owner": other})
+    keep.site.client("new-owner").send("POST", f"/repos/{keep.ops}/transfer/accept", doing="taking")
+    keep.known_as(RepoName(other, keep.ops.name))
+    keep.site.client("new-owner").set_collaborator(keep.ops, keep.site.login(FOUNDER), "write")  # who was it loses it
+
+
+@rule("The ops repo was renamed, or given to another owner", forge="allows", vault="frozen",
+      check="forge, id, owner and name are those of GENESIS; the repo is found by its id, and its own ledger is told")
+@pytest.mark.parametrize("how", ["renamed", "given"])
+def test_rule_repo_identity(own: Keep, off: Blind, how: str) -> Seen:
+    def moved(keep: Keep) -> str:
+        asked = request(keep)
+        called(keep, fresh("moved")) if how == "renamed" else given(keep)
+        return asked
+
+    assert effects(own, moved(own)) == 0
+    assert own.dispatch().trouble.startswith(f"frozen: the ops repo is now {own.ops}")
     again = Keep(own.site, own.root / "again", own.forge_home)
-    own = again
-    assert effects(own, act()) == 1
+    off.settings()
+    off.patch.setattr(Pinned, "_freeze", lambda self, why: None)
+    off.patch.setattr(Dispatcher, "_whole", lambda self, main: [])
+    assert effects(again, moved(again)) == 1
     return Seen("allows", "frozen")
 
 
-@rule("Another repo, when nothing but a repeated action is due", vault="frozen",
+def test_a_renamed_repo_stays_frozen_under_its_own_name_until_an_admin_has_looked(own: Keep) -> None:
+    """It is found though nothing is to be done: by what the sentinel sees, with no request more in an idle turn."""
+    own.dispatch().turn()
+    name = own.ops.name
+    called(own, fresh("moved"))
+    own.settings()
+    own.dispatch().turn()
+    assert own.ledger().frozen.startswith(f"the ops repo is now {own.ops}; it was ")
+    count = own.ledger().count
+    own.run(2)
+    assert own.ledger().count == count, "one that begins now says nothing new"
+    called(own, name)
+    assert effects(own, request(own)) == 0
+    unfreeze(own.host.deployment, Said("it has its name back", own.site.tokens[own.site.login(FOUNDER)]))
+    own.settings()
+    the_next_second(own.site.client(FOUNDER))
+    assert effects(own, request(own)) == 1
+
+
+def replaced(keep: Keep) -> Callable[[], None]:
+    """Another repo has the name, and the dispatcher's account sees no more of the one that it was. How to undo it."""
+    dispatcher, there = keep.site.login(DISPATCHER), keep.ops
+    called(keep, fresh("away"))
+    away = keep.ops
+    keep.site.admin.remove_collaborator(away, dispatcher)
+    body = {"name": there.name, "private": True, "auto_init": True, "default_branch": "main"}
+    assert keep.site.call("POST", "/user/repos", body).status_code == 201
+    keep.site.admin.set_collaborator(there, dispatcher, "write")
+
+    def back() -> None:
+        keep.site.client(FOUNDER).send("DELETE", f"/repos/{there}", doing="deleting")
+        called(keep, there.name)
+        keep.site.admin.set_collaborator(there, dispatcher, "write")
+        keep.settings()
+        the_next_second(keep.site.client(FOUNDER))
+
+    return back
+
+
+@rule("Another repo under the pinned name", forge="allows", vault="frozen",
+      off="it happens: the vault goes on as if nothing had been",
+      check="the repo is found by its id; where the ledger is out of reach, this host keeps that it is frozen")
+def test_rule_another_repo_under_the_pinned_name(own: Keep, off: Blind) -> Seen:
+    asked = request(own)
+    own.dispatch().turn()
+    asked, done = request(own), own.runner().orders
+    back = replaced(own)
+    for _ in range(2):
+        own.dispatch().turn()
+        assert own.dispatch().trouble.startswith("frozen on this host: another repo is called "), "and over a restart"
+        own.dispatch().end()
+    deployment, project = own.host.deployment, RepoName.parse(own.host.project.project)
+    (told, *_) = doctor.look(deployment, project, own.host.ops, datetime.now(UTC))
+    assert "another repo is called" in told.detail
+    said = [watch["trouble"] for watch in status.status(deployment)["vault"] if watch["service"] == "dispatcher"]
+    assert all("another repo is called" in words for words in said)
+    assert said
+    back()
+    own.dispatch().turn()
+    assert own.ledger().frozen.startswith("another repo is called ")
+    assert effects(own, asked) == 0
+    assert own.runner().orders == done
+    unfreeze(deployment, Said("it is the one it was", own.site.tokens[own.site.login(FOUNDER)]))
+    assert effects(own, request(own)) == 1
+    again = Keep(own.site, own.root / "again", own.forge_home)
+    again.dispatch().turn()
+    off.settings()
+    off.patch.setattr(Pinned, "look", lambda self: None)
+    back = replaced(again)
+    again.dispatch().turn()
+    back()
+    assert effects(again, request(again)) == 1
+    return Seen("allows", "frozen", "it happens: the vault goes on as if nothing had been")
+
+
+@rule("The ops repo was renamed, when nothing but a repeated action is due", forge="allows", vault="frozen",
       check="forge, id, owner and name are those of GENESIS, every time something is to be done")  # fmt: skip
-def test_rule_repo_identity_for_a_repeated_action(tmp_path: Path, off: Blind) -> Seen:
-    """Without a process: hours pass between its runs, on the forge's clock as well."""
+def test_rule_repo_identity_for_a_repeated_action(own: Keep, off: Blind) -> Seen:
+    def starts(keep: Keep) -> int:
+        """How many of its two runs start, when the repo is renamed after the first."""
+        keep.edit({"vault/policy.toml": keep.policy(2, rule="max_runs = 2\n")})
+        asked = request(keep, "beta", runs=2, every_hours=2)
+        assert effects(keep, asked) == 1
+        called(keep, fresh("moved"))
+        keep.pass_by(timedelta(hours=3))
+        return effects(keep, asked)
 
-    def starts(house: House) -> int:
-        """How many of its two runs start, when the repo is exchanged after the first."""
-        house.adopt(policy_bytes(2, rule="max_runs = 2\n"))
-        house.ask("beta", runs=2, every_hours=2, expires=house.now + timedelta(hours=30))
-        dispatcher, runner = house.dispatcher()
-        dispatcher.turn()
-        dispatcher.turn()
-        assert len(runner.orders) == 1
-        house.repo_ = replace(OPS, id=8)
-        house.now += timedelta(hours=3)
-        for _ in range(3):
-            dispatcher.turn()
-        return len(runner.orders)
-
-    assert starts(House(tmp_path / "one")) == 1
+    assert starts(own) == 1
+    off.settings()
+    off.patch.setattr(Pinned, "_freeze", lambda self, why: None)
     off.patch.setattr(Dispatcher, "_whole", lambda self, main: [
         self._entry("TRUST", "_", evidence) for evidence in self._look.trusted(main)])  # fmt: skip
-    assert starts(House(tmp_path / "two")) == 2
-    return Seen("-", "frozen")
+    assert starts(Keep(own.site, own.root / "again", own.forge_home)) == 2
+    return Seen("allows", "frozen")
 
 
 def test_what_is_asked_for_after_a_rule_was_changed_is_judged_by_the_rule_as_it_is(own: Keep) -> None:

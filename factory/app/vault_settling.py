@@ -48,6 +48,7 @@ def settle(deployment: Deployment, id: str, said: Said, *, done: bool, project: 
         raise UsageError(f"{doing}: it does not wait for a person: it {where}", hint=f"factory vault show {name}")
     word = word_of(vault, doing, said)
     (entry,) = _append(vault, doing, lambda ledger: (settled(ledger.state(state.id), word, done=done),))
+    poke(vault_home(deployment.state))
     return {
         "id": state.id, "project": str(vault.project), "kind": entry.kind, "seq": entry.seq, "by": word.login,
         "reason": said.reason,
@@ -67,7 +68,7 @@ def unfreeze(deployment: Deployment, said: Said, *, older: bool = False, project
     entries = _append(
         vault, doing, lambda ledger: restored(ledger, word) if older else unfrozen(ledger, word, here), accept=older
     )  # fmt: skip
-    frozen.clear(folder)
+    frozen.clear(folder)  # before anybody looks: it would be told to the ledger once more
     poke(vault_home(deployment.state))
     return {
         "project": str(vault.project), "by": word.login, "reason": said.reason, "was": was,
@@ -116,7 +117,6 @@ def _append(
         marks.counts_now(folder / marks.MARK, mark_copy(vault.deployment, folder))
     if len(written) < len(wanted):
         raise Conflict(f"{doing}: the ledger moved on meanwhile", hint="look again: factory vault list")
-    poke(vault_home(state))
     return written
 
 

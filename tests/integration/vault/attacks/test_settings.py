@@ -9,13 +9,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from factory.app import status
+from factory.app import status, vault_settling
 from factory.app.doctor import vault as doctor
 from factory.app.vault_settling import Said, unfreeze
 from factory.app.vault_showing import shown
 from factory.forge.values import RepoName
 from factory.vault.dispatch import Dispatcher
 from factory.vault.gather import Gather
+from factory.vault.watch import frozen
 from factory.vault.watch.pinned import Pinned
 from tests.contract.conftest import fresh
 from tests.integration.vault.attacks.blind import Blind
@@ -236,7 +237,13 @@ def test_rule_another_repo_under_the_pinned_name(own: Keep, off: Blind) -> Seen:
     assert own.ledger().frozen.startswith("another repo is called ")
     assert effects(own, asked) == 0
     assert own.runner().orders == done
-    unfreeze(deployment, Said("it is the one it was", own.site.tokens[own.site.login(FOUNDER)]))
+    own.dispatch().end()
+    frozen.keep(own.host.folder, "kept again", datetime.now(UTC))
+    woken: list[str] = []
+    with pytest.MonkeyPatch.context() as here:  # in this process, where the command runs
+        here.setattr(vault_settling, "poke", lambda _: woken.append(frozen.words(own.host.folder)))
+        unfreeze(deployment, Said("it is the one it was", own.site.tokens[own.site.login(FOUNDER)]))
+    assert woken == [""], "one that is woken while this host keeps it would freeze it once more"
     assert effects(own, request(own)) == 1
     again = Keep(own.site, own.root / "again", own.forge_home)
     again.dispatch().turn()

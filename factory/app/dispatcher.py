@@ -30,7 +30,7 @@ from factory.forge.client import ForgejoClient
 from factory.forge.values import RepoName
 from factory.git.hardened import GitTrouble
 from factory.vault.canonical import Refused
-from factory.vault.chain import BRANCH
+from factory.vault.chain import BRANCH, Chain
 from factory.vault.dispatch import Dispatcher, Patience
 from factory.vault.gather import Handed
 from factory.vault.keys.hostkeys import HostKeys
@@ -99,8 +99,13 @@ class Serving:
         )  # fmt: skip
         me, now = self._instance.name, lambda: datetime.now(UTC)
         reads = ForgeReads(self.client, self.ops, sentinel.writers)
-        pinned = Pinned(reads, self.client, self.ops, self._id, self.folder, self._moved, lambda: made.chain, me, now)
-        forge = Explained(pinned, self.git, lambda: made.chain, self.folder, me, now)
+
+        def chain() -> Chain:
+            return made.chain
+
+        around = (chain, self.folder, me, now)
+        pinned = Pinned(reads, *around, self.client, self.ops, self._id, self._moved)
+        forge = Explained(pinned, *around, self.git)
         handed = Handed(
             self.git, forge, sentinel, self.runner, HostKeys(state, PullLetters(self.client, self.ops)),
             packaged_formula,

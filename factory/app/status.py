@@ -90,8 +90,8 @@ def _watch(deployment: Deployment, service: Mapping[str, Any]) -> dict[str, Any]
 
 def _frozen(deployment: Deployment) -> str:
     """What the dispatcher would say first: why the vault is frozen on this host alone."""
-    told = [(ops, frozen.words(vault_folder(deployment.state, str(ops)))) for _, ops in deployment.projects()]
-    return "; ".join(f"{ops}: frozen on this host: {why}" for ops, why in told if why)
+    told = [(ops, frozen.told(vault_folder(deployment.state, str(ops)))) for _, ops in deployment.projects()]
+    return "; ".join(f"{ops}: {why}" for ops, why in told if why)
 
 
 def _project(deployment: Deployment, project: RepoName, ops: RepoName) -> dict[str, Any]:

@@ -34,9 +34,9 @@ def processes(deployment: Deployment) -> Iterator[Finding]:
 def look(deployment: Deployment, project: RepoName, ops: RepoName, now: datetime) -> Iterator[Finding]:
     """What this host and the sentinel know of one ops repo."""
     name, folder = f"settings of {ops}", vault_folder(deployment.state, str(ops))
-    if why := frozen.words(folder):
+    if why := frozen.told(folder):
         then = "set that right; then an admin says: factory vault unfreeze --reason ..."
-        yield problem(AREA, f"freeze of {ops}", f"frozen on this host: {why}", then)
+        yield problem(AREA, f"freeze of {ops}", why, then)
     try:
         seen = current(folder, now)
     except Unclear as unclear:

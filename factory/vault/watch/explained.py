@@ -10,11 +10,8 @@ VERIFIED, TRUST or REFUSED with its reason.
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
 
 from factory.config.home import write_private
 from factory.git.hardened import Change, Commit, Git
@@ -26,10 +23,9 @@ from factory.vault.approval import Bench, judge
 from factory.vault.authority import bots, in_force
 from factory.vault.canonical import Refused, plain
 from factory.vault.chain import BRANCH as LEDGER
-from factory.vault.chain import Chain
-from factory.vault.ledger import ALL, Entry
+from factory.vault.ledger import ALL
 from factory.vault.ledger import read as read_entry
-from factory.vault.ports import Forge, PullFact, Repo
+from factory.vault.watch.around import Around
 
 MAIN = "refs/heads/main"
 NAME = "explained.json"
@@ -39,16 +35,10 @@ MOST = 100
 
 
 @dataclass
-class Explained:
-    """``ports.Forge`` over another one. ``folder`` keeps up to where ``main`` was looked at; ``chain`` is the
-    dispatcher's ledger, which a FREEZE is written to; ``me`` signs it."""
+class Explained(Around):
+    """``folder`` keeps up to where ``main`` was looked at."""
 
-    forge: Forge
     git: Git
-    chain: Callable[[], Chain]
-    folder: Path
-    me: str
-    clock: Callable[[], datetime]
     _looked: str = ""
     _journal: str | None = None
     _listed: set[str] = field(default_factory=set)
@@ -60,18 +50,6 @@ class Explained:
         if main and main != self._looked and self.chain().ledger.trust:
             self._look(main)
         return found
-
-    def repo(self) -> Repo:
-        return self.forge.repo()
-
-    def pulls(self, head: str) -> tuple[PullFact, ...]:
-        return self.forge.pulls(head)
-
-    def humans(self, ids: frozenset[int]) -> frozenset[int]:
-        return self.forge.humans(ids)
-
-    def now(self) -> datetime:
-        return self.forge.now()
 
     # ---- what is new on main -----------------------------------------------------------------------------------------
 
@@ -89,7 +67,7 @@ class Explained:
         if new and chain.ledger.frozen:
             return  # for another reason; whoever unfreezes it is told of this one then
         if new:
-            self._freeze(chain, new)
+            self._freeze(new)
         write_private(self.folder / NAME, json.dumps({"main": main}).encode())
         self._looked = main
 
@@ -132,14 +110,12 @@ class Explained:
                 return True
         return False
 
-    def _freeze(self, chain: Chain, found: Sequence[Commit]) -> None:
+    def _freeze(self, found: Sequence[Commit]) -> None:
         first = found[0]
         paths = ", ".join(change.path.decode("utf-8", "replace")[:60] for change in first.changes[:3])
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         words = f"nobody explains commit {first.oid[:12]}{more} on main ({paths or 'it changes nothing'})"
-        at = self.clock().astimezone(UTC).replace(microsecond=0)
-        evidence = {"words": plain(words), "commits": tuple(commit.oid for commit in found[:MOST])}
-        chain.append([Entry("FREEZE", ALL, secrets.token_hex(16), self.me, at, evidence=evidence)])
+        self.freeze({"words": plain(words), "commits": tuple(commit.oid for commit in found[:MOST])})
 
     def _named(self) -> set[str]:
         """Commits for which the vault was frozen before: an admin saw them and let it go on."""

@@ -25,6 +25,12 @@ def words(folder: Path) -> str:
         return f"{path} is there and cannot be read ({type(error).__name__})"
 
 
+def told(folder: Path) -> str:
+    """The same for people, who also see what stands on the ledger."""
+    why = words(folder)
+    return f"frozen on this host: {why}" if why else ""
+
+
 def keep(folder: Path, why: str, at: datetime) -> None:
     """Raises OSError."""
     if not words(folder):

@@ -8,41 +8,33 @@ it writes anything: all this can do is freeze.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 
 from factory.errors import ForgeUnavailable, NotFound
 from factory.forge import decode
 from factory.forge.client import ForgejoClient
 from factory.forge.values import RepoName
 from factory.vault.canonical import Refused, plain
-from factory.vault.chain import BRANCH, Chain
-from factory.vault.ledger import ALL, Entry
-from factory.vault.ports import PullFact, Repo, Unclear
+from factory.vault.chain import BRANCH
+from factory.vault.ports import Unclear
 from factory.vault.watch import frozen, record
+from factory.vault.watch.around import Around
 from factory.vault.watch.forge_reads import ForgeReads, unclear
 
 LEDGER = f"refs/heads/{BRANCH}"
 
 
 @dataclass
-class Pinned:
-    """``ports.Forge`` over ``forge``. ``ops`` and ``id``: the repo as set-up made it. ``folder``: where the sentinel
-    writes what it saw, and where a freeze is kept. ``move`` tells git where the repo is now; ``chain`` is the
-    dispatcher's ledger, which a FREEZE is written to; ``me`` signs it."""
+class Pinned(Around):
+    """``ops`` and ``id``: the repo as set-up made it. ``folder``: where the sentinel writes what it saw, and where a
+    freeze is kept. ``move`` tells git where the repo is now."""
 
     forge: ForgeReads
     client: ForgejoClient
     ops: RepoName
     id: int
-    folder: Path
     move: Callable[[RepoName], None]
-    chain: Callable[[], Chain]
-    me: str
-    clock: Callable[[], datetime]
 
     def __post_init__(self) -> None:
         self._at = self.ops
@@ -65,18 +57,6 @@ class Pinned:
             self.look()
             found = self.forge.refs(*prefixes)
         return found
-
-    def repo(self) -> Repo:
-        return self.forge.repo()
-
-    def pulls(self, head: str) -> tuple[PullFact, ...]:
-        return self.forge.pulls(head)
-
-    def humans(self, ids: frozenset[int]) -> frozenset[int]:
-        return self.forge.humans(ids)
-
-    def now(self) -> datetime:
-        return self.forge.now()
 
     # ---- is it the one? ----------------------------------------------------------------------------------------------
 
@@ -119,7 +99,7 @@ class Pinned:
             return f"the forge shows {self.ops} by its name and not by its id {self.id}"
         why = self._words(f"another repo is called {self.ops} now (id {other.id}), and the ledger is out of reach")
         frozen.keep(self.folder, why, self.clock())
-        return f"frozen on this host: {frozen.words(self.folder)}"
+        return frozen.told(self.folder)
 
     def _words(self, what: str) -> str:
         return plain(f"{what}; it was {self.ops}, id {self.id}, on {self.client.url}")
@@ -131,8 +111,7 @@ class Pinned:
             if not chain.ledger.frozen:
                 chain.sync()
             if not chain.ledger.frozen:
-                at = self.clock().astimezone(UTC).replace(microsecond=0)
-                chain.append([Entry("FREEZE", ALL, secrets.token_hex(16), self.me, at, evidence={"words": plain(why)})])
+                self.freeze({"words": plain(why)})
         except (Unclear, Refused):
             frozen.keep(self.folder, why, self.clock())
             raise

@@ -44,12 +44,15 @@ class Wake:
 
         def hear(_number: int, _frame: object) -> None:
             self.stop = True
-            self.now()
 
         before = {number: signal.signal(number, hear) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+        # ``hear`` runs only between two steps of the main thread: a signal that came just before the system call in
+        # ``sleep``, or to another thread, would not end it. The byte is written wherever and whenever the signal comes.
+        wake = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         try:
             yield
         finally:
+            signal.set_wakeup_fd(wake)
             for number, handler in before.items():
                 signal.signal(number, handler)
 

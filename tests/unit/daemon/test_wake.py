@@ -43,3 +43,12 @@ def test_a_signal_stops() -> None:
         assert wake.sleep(30) == "asked"
     assert wake.stop
     assert wake.sleep(30) == "asked"
+
+
+def test_a_signal_stops_whichever_thread_the_kernel_gives_it_to() -> None:
+    """Where it comes just before the main thread's system call, that is not interrupted either."""
+    wake = Wake()
+    with wake.on_signals():
+        threading.Timer(0.1, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM)).start()
+        assert wake.sleep(30) == "asked"
+        assert wake.stop

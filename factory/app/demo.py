@@ -18,6 +18,7 @@ from factory.app.hiring import Wish, hire
 from factory.app.opsrepo import mirror
 from factory.app.people import as_person
 from factory.app.places import control_socket, mirror_path
+from factory.app.runs import end_all
 from factory.app.services import VAULT, ensure_daemon, ensure_forge, ensure_gateway, folder, forge_home, stop
 from factory.app.setup import Done, Request, set_up
 from factory.config.host import host_path, load_host
@@ -344,12 +345,17 @@ class Demo:
         return round(sum(run.usage.cost_usd for run in self._journal()), 4)
 
     def close(self, *, keep: bool) -> None:
-        """Stop everything and remove the home, unless it is to be kept."""
+        """Stop everything and remove the home, unless it is to be kept. What cannot be ended or removed is said."""
         if keep or not (self.home / CLAIM).exists():
             return
-        if host_path(self.home).exists():
-            stop(Deployment.open(self.home))
-        shutil.rmtree(self.home, ignore_errors=True)
+        try:
+            if host_path(self.home).exists():
+                deployment = Deployment.open(self.home)
+                stop(deployment)
+                end_all(deployment, "the end of the demo")
+            shutil.rmtree(self.home)
+        except (FactoryError, OSError) as error:
+            self.said(f"not everything of the demo is gone ({error}): look at {self.home}, end what runs, remove it")
 
 
 def _follow(log: Path) -> Iterator[list[str]]:

@@ -23,7 +23,7 @@ from factory.errors import FactoryError, ForgeError, UsageError
 from factory.gateway.control import GatewayControl
 from factory.gateway.values import GatewayRefused
 from factory.git import objects
-from factory.process.lock import is_held, try_hold
+from factory.process.lock import hold, is_held, try_hold
 from factory.process.spawn import adopt
 from factory.runs.codec import dumps
 from factory.runs.journal import REF, entries_since, fold
@@ -169,6 +169,21 @@ def cancel_run(deployment: Deployment, text: str, by: str, *, project: str | Non
             f"cancelling {run}: something of its session still holds {folders.lock}", hint="factory doctor"
         )
     return {"run": run, "was_alive": was_alive, "seconds": seconds, "forced": forced}
+
+
+def end_all(deployment: Deployment, by: str) -> None:
+    """End every session of this host; when no daemon runs that could start another, nothing writes to the home after.
+
+    Raises FactoryError when something outlives it.
+    """
+    place, executor = deployment.state / "runs", _executor(deployment)
+    for run in sorted(folder.name for folder in place.iterdir()) if place.is_dir() else ():
+        folders = RunFolders(deployment.home, run)
+        if not executor.adopt(run):
+            continue
+        if executor.result(run) is None:
+            cancel_run(deployment, run, by)
+        hold(folders.lock, timeout_s=CANCEL_S).release()  # it wrote its result, and is about to end
 
 
 def _here(deployment: Deployment, text: str) -> str | None:

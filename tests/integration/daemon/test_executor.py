@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
+from factory.app.demo import CLAIM, Demo
+from factory.config.host import write_host
+from factory.config.model import HostConfig
 from factory.daemon.executor import LocalExecutor
 from factory.errors import FactoryError
 from factory.process.lock import boot_id, is_held
@@ -135,3 +139,33 @@ def test_a_sweep_removes_only_what_is_over(home: Path) -> None:
     one.sweep(str(b.PROJECT), {names["open"]}, now=4e9)
     assert not RunFolders(home, names["over"]).state.exists()
     assert RunFolders(home, names["open"]).state.exists()
+
+
+def test_a_demo_that_ends_ends_its_sessions_and_leaves_nothing(home: Path) -> None:
+    """One that goes on would write to the folder while it is removed."""
+    host = HostConfig(home, "h", "http://127.0.0.1:9", False, None, 0, ())
+    write_host(host)
+    (home / CLAIM).touch()
+    one, said = executor(home), list[str]()
+    specs = [b.spec(), b.spec(run="r20261121T115500000-0000abce")]
+    for spec in specs:
+        one.start(spec)
+        wait_for(RunFolders(home, spec.run).state / "ready", one)
+    Demo(home, said.append).close(keep=False)
+    select.select(list(one.filenos()), [], [], 10)
+    assert one.alive() == frozenset()
+    assert not home.exists()
+    assert said == []
+
+
+def test_a_demo_says_what_it_could_not_remove(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: Path) -> None:
+        raise OSError(39, "Directory not empty", str(home / "state"))
+
+    (home / CLAIM).touch()
+    monkeypatch.setattr(shutil, "rmtree", full)
+    said = list[str]()
+    Demo(home, said.append).close(keep=False)
+    (line,) = said
+    assert "Directory not empty" in line
+    assert str(home) in line

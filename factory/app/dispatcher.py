@@ -106,10 +106,8 @@ class Serving:
         around = (chain, self.folder, me, now)
         pinned = Pinned(reads, *around, self.client, self.ops, self._id, self._moved)
         forge = Explained(pinned, *around, self.git)
-        handed = Handed(
-            self.git, forge, sentinel, self.runner, HostKeys(state, PullLetters(self.client, self.ops)),
-            packaged_formula,
-        )  # fmt: skip
+        keys = HostKeys(state, PullLetters(self.client, self.ops), lambda: made.ledger.keys)
+        handed = Handed(self.git, forge, sentinel, self.runner, keys, packaged_formula)
         made = Dispatcher(handed, me, self.folder / marks.MARK, PATIENCE)
         if not pinned.refs(f"refs/heads/{BRANCH}"):
             raise ConfigInvalid(f"{self.ops} has no ledger yet, so nothing starts: run the same `factory init` again")

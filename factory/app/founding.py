@@ -193,8 +193,9 @@ class Founding:
 
     def _chain(self, git: Git) -> Chain:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        keys = HostKeys(self.deployment.state, lambda pulls: ())
-        return Chain(git, self.folder / marks.MARK, keys.sign)
+        keys = HostKeys(self.deployment.state, lambda pulls: (), lambda: chain.ledger.keys)
+        chain = Chain(git, self.folder / marks.MARK, keys.sign)
+        return chain
 
 
 @contextmanager

@@ -19,12 +19,10 @@ from factory.app.services import require_forge
 from factory.config.home import packaged
 from factory.errors import ForgeError, UsageError
 from factory.git.hardened import Git, GitTrouble
-from factory.vault.canonical import Refused
 from factory.vault.keys import sshsig
 from factory.vault.keys.errors import KeyMissing
 from factory.vault.keys.hostkeys import NAMESPACE, host_key
 from factory.vault.people.audit import Audit, Mark, audit
-from factory.vault.people.replay import read_ledger
 from factory.vault.watch import marks
 
 BRANCHES = ("ledger", "main", "auto")
@@ -35,8 +33,8 @@ def audit_ledger(
 ) -> dict[str, Any]:
     """Clone the ops repo anew and look at all of its ledger.
 
-    ``keys``: public keys of the vault's hosts, beside the one that GENESIS names and this host's own. ``root``: the
-    first commit it must have. Raises UsageError (a key file that is none), ForgeError."""
+    ``keys``: public keys of the vault's hosts beside those that the ledger names, up to its first KEY_ADD or
+    KEY_REVOKE. ``root``: the first commit it must have. Raises UsageError (a key file that is none), ForgeError."""
     repo, ops = project_of(deployment, project)
     require_forge(deployment)
     deployment.host.cache.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -56,38 +54,30 @@ def audited(
     git: Git, state: Path, keys: Sequence[Path] = (), root: str = "", mark: Mark | None = None
 ) -> tuple[Audit, bool]:
     """The audit of a repo that holds the branches, and whether signatures could be looked at. Raises GitTrouble."""
-    named, lines = _named(git), [_line(path) for path in keys]
+    named = [_line(path) for path in keys]
     try:
         sshsig.program()
-        if host_key(state).exists():
-            lines.append(sshsig.public_of(host_key(state)))
+        own = [sshsig.public_of(host_key(state))] if host_key(state).exists() else []
     except KeyMissing:
         return audit(git, packaged("formulas").get, root=root, mark=mark), False
-    signers = [sshsig.Signer(1, key) for key in dict.fromkeys([*named, *lines])]
 
-    def check(given: Sequence[tuple[str, bytes]]) -> Sequence[bool]:
-        def one(pair: tuple[str, bytes]) -> bool:
-            return sshsig.fits(pair[0], NAMESPACE, pair[1], signers, 1)
+    def check(given: Sequence[tuple[str, bytes, tuple[str, ...]]]) -> Sequence[bool]:
+        def one(asked: tuple[str, bytes, tuple[str, ...]]) -> bool:
+            signers = [sshsig.Signer(1, key) for key in asked[2] if _is_key(key)]
+            return sshsig.fits(asked[0], NAMESPACE, asked[1], signers, 1)
 
         with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
             return list(pool.map(one, given))
 
-    must = bool(named or keys)
-    return audit(git, packaged("formulas").get, check=check, must_sign=must, root=root, mark=mark), True
+    return audit(git, packaged("formulas").get, check=check, keys=named, own=own, root=root, mark=mark), True
 
 
-def _named(git: Git) -> list[str]:
-    """The host key that the ledger's own beginning names; it is judged by itself whether that beginning is ours."""
+def _is_key(text: str) -> bool:
+    """What the ledger says of keys may be forged: nothing else than a key goes to who checks signatures."""
     try:
-        genesis = read_ledger(git, _root(git)).genesis
-    except (GitTrouble, Refused):
-        return []  # the audit says what is wrong with it
-    told = genesis.evidence.get("dispatcher_ssh") if genesis is not None else None
-    return [told] if isinstance(told, str) and told else []
-
-
-def _root(git: Git) -> str:
-    return git.text("rev-list", "--max-parents=0", "--first-parent", "refs/heads/ledger").split("\n")[0]
+        return sshsig.public_key(text) == text
+    except ValueError:
+        return False
 
 
 def _line(path: Path) -> str:

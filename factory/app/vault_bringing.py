@@ -34,7 +34,7 @@ from factory.vault.watch import marks, mirroring
 from factory.vault.watch.mirroring import LEDGER
 from factory.vault.watch.wake import poke
 
-UNSIGNED = frozenset({"not-signed", "bad-signature"})
+UNSIGNED = frozenset({"not-signed", "bad-signature", "revoked-key"})
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,9 @@ def bring_back(
     place, folder = sides(deployment, ops, mirror), vault_folder(deployment.state, str(ops))
     with mirroring.together(place) as (repo, forge, there), scratch(deployment) as work:
         found = _found(doing, repo, forge, there, marks.tip(folder / marks.MARK))
-        sign, bare = HostKeys(deployment.state, lambda pulls: ()).sign, work / "repo.git"
+        # What the mirror has is newer: which key is in force there is the last word on it.
+        sign = HostKeys(deployment.state, lambda pulls: (), lambda: far.ledger.keys).sign
+        bare = work / "repo.git"
         far = Chain(Git(bare, str(repo)), work / "far.json", sign)
         near = Chain(Git(bare, place.forge.url, place.forge.token), work / "near.json", sign)
         try:

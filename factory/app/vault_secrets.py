@@ -10,14 +10,16 @@ from factory.app.choosing import founder_of, project_of
 from factory.app.deployment import Deployment
 from factory.app.editing import MAIN, share
 from factory.app.opsrepo import mirror
-from factory.errors import UsageError
+from factory.errors import FactoryError, UsageError
 from factory.forge.values import RepoName
 from factory.git import objects
 from factory.vault.canonical import Refused
-from factory.vault.keys import agekey
+from factory.vault.keys import agekey, sshsig
 from factory.vault.keys.changing import Change, Place, put, reseal, take_away
 from factory.vault.keys.errors import KeyMissing
+from factory.vault.keys.hostkeys import forget_old, host_key, next_key, wanted
 from factory.vault.keys.shelf import Kept, Shelf, look
+from factory.vault.people.reading import BRANCH, LedgerReader
 from factory.vault.policy import MAX_POLICY, PATH, Policy, read
 
 
@@ -33,6 +35,8 @@ class Secrets:
     """Secret -> formulas that the policy gives it to."""
     policy: Policy | None = None
     policy_trouble: str = ""
+    ledger_trouble: str = ""
+    """Why the ledger does not say whose signatures count on it."""
 
     @property
     def shelf(self) -> Shelf:
@@ -48,14 +52,27 @@ def open_secrets(deployment: Deployment, *, project: str | None = None) -> Secre
         raise UsageError(f"reading the secrets of {ops}: it has no branch main", hint="factory doctor")
     shelf = look(deployment.state, copy, commit)
     text = objects.read_file(copy, commit, PATH, MAX_POLICY + 1)
-    place = Place(deployment.state, deployment.host.host, copy, shelf)
+    try:
+        lines, wrong = LedgerReader().read(copy, objects.read_ref(copy, BRANCH)).keys, ""
+    except Refused as refused:
+        lines, wrong = frozenset(), refused.words
+    in_force = dict(line.split(" ", 1) for line in lines if " " in line)
+    place = Place(deployment.state, deployment.host.host, copy, shelf, _own_host_key(deployment), in_force)
     if text is None:
-        return Secrets(deployment, repo, ops, place, {}, None, f"there is no {PATH}")
+        return Secrets(deployment, repo, ops, place, {}, None, f"there is no {PATH}", wrong)
     try:
         policy = read(text)
     except Refused as refused:
-        return Secrets(deployment, repo, ops, place, {}, None, f"{PATH}: {refused.words}")
-    return Secrets(deployment, repo, ops, place, _wanted(policy), policy)
+        return Secrets(deployment, repo, ops, place, {}, None, f"{PATH}: {refused.words}", wrong)
+    return Secrets(deployment, repo, ops, place, _wanted(policy), policy, "", wrong)
+
+
+def _own_host_key(deployment: Deployment) -> str:
+    """Public half of the key with which this host is to sign the ledger; empty where there is none that can be used."""
+    try:
+        return wanted(deployment.state)
+    except FactoryError:
+        return ""  # `factory doctor` says what is wrong with it
 
 
 def _wanted(policy: Policy) -> dict[str, tuple[str, ...]]:
@@ -76,9 +93,35 @@ def listed(secrets: Secrets) -> dict[str, Any]:
         "host_keys": _own_keys(secrets),
         "dispatchers": dict(recipients.dispatchers),
         "recovery": dict(recipients.recovery),
-        "trouble": "; ".join(part for part in (secrets.shelf.trouble, secrets.policy_trouble) if part),
+        "signing": dict(recipients.host_keys or secrets.place.in_force),
+        "signing_now": dict(secrets.place.in_force),
+        "own_signing": secrets.place.host_key,
+        "joins_with": _joins_with(secrets),
+        "trouble": "; ".join(
+            part for part in (secrets.shelf.trouble, secrets.policy_trouble, secrets.ledger_trouble) if part
+        ),
         "secrets": [_row(secrets, name) for name in names],
     }
+
+
+def _joins_with(secrets: Secrets) -> str:
+    """What to say where another host can read the secrets, for this one to join; empty where it has joined."""
+    own, recipients = _own_keys(secrets), secrets.shelf.recipients
+    readers, signing = recipients.dispatchers, recipients.host_keys or secrets.place.in_force
+    host, ssh = secrets.place.host, secrets.place.host_key
+    signs = not signing or not ssh or signing.get(host) in (ssh, _key_before(secrets.deployment))
+    joined = signs and (not readers or readers.get(host) in own)
+    if not own or joined:
+        return ""
+    return f"factory secret rotate --all --host '{host}={f'{own[0]} {ssh}'.strip()}'"
+
+
+def _key_before(deployment: Deployment) -> str:
+    """Public half of the key with which this host signs until the one to come is in force; empty: there is none."""
+    try:
+        return sshsig.public_of(host_key(deployment.state)) if host_key(deployment.state).exists() else ""
+    except FactoryError:
+        return ""  # `factory doctor` says what is wrong with it
 
 
 def _own_keys(secrets: Secrets) -> list[str]:
@@ -127,9 +170,11 @@ def rotate_secret(secrets: Secrets, name: str, value: bytes) -> dict[str, Any]:
     return _proposed(secrets, put(secrets.place, name, value, kept.label.formulas))
 
 
-def reseal_secrets(secrets: Secrets, *, add: Mapping[str, str], drop: Collection[str], new_key: bool) -> dict[str, Any]:
-    """Propose all secrets again, to other keys."""
-    return _proposed(secrets, reseal(secrets.place, add=add, drop=drop, new_key=new_key))
+def reseal_secrets(
+    secrets: Secrets, *, add: Mapping[str, str], hosts: Mapping[str, str], drop: Collection[str], new_key: bool
+) -> dict[str, Any]:
+    """Propose all secrets again, to other keys, and other hosts to sign the ledger."""
+    return _proposed(secrets, reseal(secrets.place, add=add, hosts=hosts, drop=drop, new_key=new_key))
 
 
 def remove_secret(secrets: Secrets, name: str) -> dict[str, Any]:
@@ -138,12 +183,25 @@ def remove_secret(secrets: Secrets, name: str) -> dict[str, Any]:
 
 
 def drop_old_keys(secrets: Secrets) -> dict[str, Any]:
-    """Forget keys of this host that nothing on ``main`` is encrypted to any more; not while a secret has no label."""
+    """Forget keys of this host that nothing on ``main`` is encrypted to any more, not while a secret has no label; and
+    the one that signed the ledgers, once another does so on all of them."""
     blind = [kept.name for kept in secrets.shelf.secrets if kept.label is None]
     if blind:
         raise UsageError(f"dropping old keys: nobody knows which key {blind[0]} needs", hint="factory secret list")
     needed = {key for kept in secrets.shelf.secrets if kept.label is not None for key in kept.label.keys}
-    return {"project": str(secrets.project), "dropped": list(agekey.keep(secrets.place.state, sorted(needed)))}
+    dropped = list(agekey.keep(secrets.place.state, sorted(needed)))
+    return {"project": str(secrets.project), "dropped": [*dropped, *_forgotten_host_key(secrets)]}
+
+
+def _forgotten_host_key(secrets: Secrets) -> list[str]:
+    """This host has one for all its projects."""
+    deployment, new = secrets.deployment, secrets.place.host_key
+    if not next_key(deployment.state).exists():
+        return []
+    every = [open_secrets(deployment, project=str(project)) for project, _ in deployment.projects()]
+    if any(one.place.in_force and new not in one.place.in_force.values() for one in every):
+        return []
+    return [old] if (old := forget_old(deployment.state)) else []
 
 
 def _proposed(secrets: Secrets, change: Change) -> dict[str, Any]:

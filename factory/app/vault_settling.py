@@ -101,7 +101,7 @@ def _append(
     remote = vault.deployment.remote(account(state, ops, "dispatcher"), ops)
     folder = vault_folder(state, str(ops))
     with scratch(vault.deployment) as place:
-        keys = HostKeys(state, lambda pulls: ())
+        keys = HostKeys(state, lambda pulls: (), lambda: chain.ledger.keys)
         git = Git(place / "repo.git", remote.url, remote.token)
         chain = Chain(git, folder / marks.MARK, keys.sign)
         try:

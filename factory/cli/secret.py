@@ -55,6 +55,9 @@ def _list_text(facts: Any) -> str:
             row["not_for"]
         )
         lines += [f"{row['name']}: not readable by {who}" for who in row["cannot_read"]]
+    lines += [f"{host} signs the ledger with {key}" for host, key in sorted(facts["signing_now"].items())]
+    if facts["joins_with"]:
+        lines.append(f"this host has not joined; on one that can read the secrets: {facts['joins_with']}")
     return "\n".join(lines)
 
 
@@ -82,26 +85,31 @@ def set_(
 @click.option(
     "--recovery", multiple=True, metavar="WHO=age1...", help="With --all: a key that may read them from now on."
 )
-@click.option("--without", multiple=True, metavar="WHO", help="With --all: somebody who shall read no later version.")
-@click.option("--key", "new_key", is_flag=True, help="Make a new key of this host, and encrypt every secret to it.")
-@click.option("--drop-old", is_flag=True, help="Forget keys of this host that no secret needs any more.")
+@click.option("--host", "hosts", multiple=True, metavar="'NAME=age1... ssh-...'",
+              help="With --all: another host that joins; its `factory secret list` shows the line.")  # fmt: skip
+@click.option("--without", multiple=True, metavar="WHO",
+              help="With --all: who shall read no later version; of a host, its signature counts no more.")  # fmt: skip
+@click.option("--key", "new_key", is_flag=True,
+              help="Make new keys of this host, for the secrets and for signing the ledger.")  # fmt: skip
+@click.option("--drop-old", is_flag=True, help="Forget keys of this host that no secret and no ledger needs any more.")
 @project_option
 @json_option
 def rotate(
     name: str | None, source: Path | None, exact: bool, everything: bool, recovery: tuple[str, ...],
-    without: tuple[str, ...], new_key: bool, drop_old: bool, project: str | None, as_json: bool,
+    hosts: tuple[str, ...], without: tuple[str, ...], new_key: bool, drop_old: bool, project: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Propose another value for NAME, for the same formulas; or other keys for all of them."""
     from factory.app.vault_secrets import drop_old_keys, open_secrets, reseal_secrets, rotate_secret
     from factory.errors import UsageError
 
     chosen = [bool(name), everything or new_key, drop_old]
-    if sum(chosen) != 1 or ((recovery or without) and not (everything or new_key)) or (source and not name):
+    if sum(chosen) != 1 or ((recovery or hosts or without) and not (everything or new_key)) or (source and not name):
         raise UsageError(
-            "rotating: say one of NAME, --all, --key, --drop-old; --recovery and --without go with --all or --key",
+            "rotating: say one of NAME, --all, --key, --drop-old; --recovery, --host and --without go with --all or"
+            " --key",
             hint="factory secret rotate --help",
         )
-    added = dict(part.partition("=")[::2] for part in recovery)
+    added, joining = (dict(part.partition("=")[::2] for part in given) for given in (recovery, hosts))
     secrets = open_secrets(deployment(), project=project)
     if drop_old:
         facts = drop_old_keys(secrets)
@@ -109,7 +117,7 @@ def rotate(
     elif name:
         _told(rotate_secret(secrets, name, _value(name, source, exact)), as_json)
     else:
-        _told(reseal_secrets(secrets, add=added, drop=without, new_key=new_key), as_json)
+        _told(reseal_secrets(secrets, add=added, hosts=joining, drop=without, new_key=new_key), as_json)
 
 
 @secret.command()

@@ -13,15 +13,16 @@ from factory.cli.output import emit, json_option, project_option
 
 @click.command()
 @click.option("--host-key", "keys", multiple=True, type=click.Path(path_type=Path),
-              help="Public key (.pub) of one more host that writes the ledger.")  # fmt: skip
+              help="Public key (.pub) of one more host that wrote the ledger before hosts could join.")  # fmt: skip
 @click.option("--root", default="", help="The ledger's first commit, as `factory init` printed it.")
 @project_option
 @json_option
 def audit(keys: tuple[Path, ...], root: str, project: str | None, as_json: bool) -> None:
     """Clone the ops repo anew, look at every entry of the ledger and its evidence. Exit code 1 when something is wrong.
 
-    Append-only, states that may follow, signatures of hosts; merges computed again, digests of files, policies and
-    formulas. Who reviewed is known to the forge alone: here it is only seen whether those people could have.
+    Append-only, states that may follow, signatures by hosts' keys in force; merges computed again, digests of files,
+    policies and formulas. Who reviewed is known to the forge alone: here it is only seen whether those people could
+    have.
     """
     from factory.app.vault_audit import audit_ledger
 

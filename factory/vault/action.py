@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
-from factory.vault.canonical import MAX_BYTES, MAX_INT, Refused, load, moment, sha256, toml, trouble, whole
+from factory.vault.canonical import MAX_BYTES, MAX_INT, Refused, fits, load, moment, sha256, toml, trouble, whole
 
 FOLDER = "vault/actions/"
 ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])")
@@ -149,30 +149,26 @@ def _shape(values: Mapping[str, Any], name: str) -> list[Finding]:
         if not good:
             found.append(Finding(code, key, message, hint))
 
-    def is_(key: str, pattern: re.Pattern[str]) -> bool:
-        return isinstance(values.get(key), str) and pattern.fullmatch(values[key]) is not None
-
     need("v" in values, "legacy", "v", "a file of the older form: it is not run", "see `factory vault request`")
     need(whole(values.get("v", 1), 1, 1), "version", "v", "only v = 1 is known")
     for key in sorted(set(values) - _KEYS):
         found.append(Finding("unknown-key", key, "is no key of an action", f"keys: {', '.join(sorted(_KEYS))}"))
     for key in sorted(_NEEDED - set(values)):
         found.append(Finding("missing-key", key, "is missing"))
-    need(is_("id", ID), "bad-id", "id", "must be 2 to 64 of a-z, 0-9 and dash, no dash at its ends")
+    need(fits(values.get("id"), ID), "bad-id", "id", "must be 2 to 64 of a-z, 0-9 and dash, no dash at its ends")
     need(values.get("id") == name.removesuffix(".toml") and name.endswith(".toml"), "id-not-name", "id",
          f"is not the file's name ({name[:80]!r})")  # fmt: skip
-    need(is_("formula", FORMULA), "bad-formula", "formula", "must be name@version", 'like "release@1"')
+    need(fits(values.get("formula"), FORMULA), "bad-formula", "formula", "must be name@version", 'like "release@1"')
     need(Tier.of(values.get("blast_radius")) is not None, "bad-tier", "blast_radius", "must be low, medium or high")
-    need(is_("target", TARGET), "bad-target", "target", "is not a target's name")
-    need(is_("requester", REQUESTER), "bad-requester", "requester", "is not who asks")
+    need(fits(values.get("target"), TARGET), "bad-target", "target", "is not a target's name")
+    need(fits(values.get("requester"), REQUESTER), "bad-requester", "requester", "is not who asks")
     start, end = moment(values.get("not_before")), moment(values.get("expires"))
     for key, when in (("not_before", start), ("expires", end)):
         need(when is not None, "bad-time", key, "must be a moment in UTC", "2026-11-21T08:00:00Z")
     need(start is None or end is None or start < end, "bad-time", "expires", "must be after not_before")
     for key, pattern in (("secrets", SECRET), ("unblocks", REF)):
-        items = values.get(key)
-        good = isinstance(items, list) and len(items) <= MAX_ITEMS and len(set(map(repr, items))) == len(items) \
-            and all(isinstance(item, str) and pattern.fullmatch(item) for item in items)  # fmt: skip
+        items: Any = values.get(key)
+        good = fits(items, [pattern]) and len(set(items)) == len(items) <= MAX_ITEMS
         need(good, f"bad-{key}", key, "must be a list of different names")
     runs, hours = values.get("runs", 1), values.get("every_hours", 0)
     good = whole(runs, 1, MAX_RUNS) and whole(hours, 0, 24 * 366) and ((runs > 1) == (hours > 0))

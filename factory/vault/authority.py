@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from factory.git.hardened import Commit, Git
 from factory.vault.action import Tier
-from factory.vault.approval import Bench, judge
 from factory.vault.canonical import Refused, Unclear, json_bytes, must, sha256
 from factory.vault.ledger import Ledger
 from factory.vault.policy import MAX_POLICY, PATH, Policy, read
+from factory.vault.verify import approved
 
 if TYPE_CHECKING:
     from factory.vault.ports import Keys, PullFact
@@ -86,13 +86,8 @@ def trust(commit: Commit, pulls: Sequence[PullFact], ledger: Ledger, git: Git, r
     must(len(mine) == 1, "no-pull-request", "no single pull request of this repo has that head")
     pull = mine[0]
     high = any(change.path.startswith(FOR_ADMINS) for change in commit.changes)
-    everybody = now.policy.bench(Tier.MEDIUM)
     # Who pushed it may approve it: a person's own change is proposed by the factory (DESIGN section 6).
-    barred = bots(ledger) | {pull.poster}
-    bench = Bench(now.policy.admins if high else everybody, barred, everybody)
-    times = [moment for moment in (pull.pushed, pull.moved, ledger.restored) if moment is not None]
-    verdict = judge(pull.reviews, pull.head_sha, max(times), bench)
-    must(not verdict.code, verdict.code, verdict.words)
+    people = approved(pull, now.policy, Tier.HIGH if high else Tier.MEDIUM, bots(ledger), ledger.restored)
     data = git.read([f"{commit.oid}:{PATH}"], MAX_POLICY)[0]
     must(data is not None, "no-policy", f"it removes {PATH}")
     policy = read(data or b"", bots(ledger))
@@ -103,4 +98,4 @@ def trust(commit: Commit, pulls: Sequence[PullFact], ledger: Ledger, git: Git, r
         oath(ledger, there), (pull.number,))  # fmt: skip
     must(signed, "signature-missing", f"it needs an admin's signature: `factory vault sign {pull.number}`")
     return {"commit": commit.oid, "policy_digest": policy.digest, "policy_version": policy.version,
-            "controlled": there, "pull": pull.number, "approvers": verdict.people}  # fmt: skip
+            "controlled": there, "pull": pull.number, "approvers": people}  # fmt: skip

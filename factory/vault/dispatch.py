@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, timedelta
 from itertools import islice
 from pathlib import Path
@@ -135,7 +135,8 @@ class Dispatcher:
                 *(e for state in under_way for e in self._told(state.id, self._settled(state)))]  # fmt: skip
 
     def _whole(self, main: str) -> Iterable[Entry]:
-        """FREEZE where the repo is another one or its history was rewritten; TRUST for an approved change of policy."""
+        """FREEZE where the repo is another one or its history was rewritten; TRUST for an approved change of policy,
+        with what it changes of the hosts' keys."""
         genesis, repo = self.ledger.genesis, self._h.forge.repo()
         if genesis is None:
             raise Unclear("the ledger has no GENESIS yet: run `factory init` again")
@@ -147,7 +148,7 @@ class Dispatcher:
         else:
             found = self._look.trusted(main)
             self._main = "" if found else main
-            return [self._entry("TRUST", ALL, evidence) for evidence in found]
+            return [self._entry(kind, ALL, evidence) for kind, evidence in found]
         return [] if self.ledger.frozen else [self._entry("FREEZE", ALL, {"words": words})]
 
     def _opened(self) -> list[str]:
@@ -265,29 +266,26 @@ class Dispatcher:
         now = self._look.now() if wanted else self._h.clock()
         for state in [] if self.ledger.frozen else wanted:
             v, tier = state.verified, tier_of(state)
-            other = self.ledger.lane_taken(state)
-            why = f"{other} is under way on {v['target']}" if other else self._budget(
-                self.ledger, self._entry("CLAIMED", state.id, {}))  # fmt: skip
+            entry = self._entry("CLAIMED", state.id, {})
+            why = self.ledger.lane_taken(state) or self._budget(self.ledger, entry)
             if why:
                 self.alarms.setdefault(state.id, f"waits: {why}")
             elif v["target"] not in taken and busy[tier] < AT_ONCE and now >= v["not_before"]:
                 taken.add(v["target"])
                 busy[tier] += 1
-                yield self._entry("CLAIMED", state.id, {})
+                yield entry
 
     def _budget(self, ledger: Ledger, entry: Entry) -> str:
         """Why one more start would be too many on this tip; a retry was counted when it first started. A claim counts
         what is claimed already as if it had started, so that none is claimed only to wait for another day."""
-        state, now, counted = ledger.state(entry.id), self._h.clock(), Ledger()
+        state = ledger.state(entry.id)
         if entry.kind not in ("CLAIMED", "STARTED") or state.started:
             return ""
-        counted.states = {s.id: replace(s, started=now) if s.kind == entry.kind == "CLAIMED" else s
-                          for s in ledger.states.values()}  # fmt: skip
         policy, v = in_force(ledger, self._h.git).policy, state.verified
         rule = policy.formulas.get(str(v["formula"]))
         limits = {"tier": policy.per_day[tier_of(state)], "requester": policy.per_requester,
                   "formula": rule.per_day if rule is not None and rule.per_day else -1}  # fmt: skip
-        return counted.over_budget(v, limits, now)
+        return ledger.over_budget(v, limits, self._h.clock(), entry.kind == "CLAIMED")
 
     def _starts(self) -> Iterable[Entry]:
         """STARTED for what this process claimed; where it may not start any more, REVOKED, or PARKED if a lost run of

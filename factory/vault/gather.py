@@ -80,8 +80,9 @@ class Gather:
             self._scanned[base] = tip
         return [name for name in self.merges if self.ledger.state(name).kind in ("NEW", "SEEN")]
 
-    def trusted(self, main: str) -> list[dict[str, Any]]:
-        """Evidence of a TRUST for the oldest change since the version in force that counts; the others are told."""
+    def trusted(self, main: str) -> list[tuple[str, Mapping[str, Any]]]:
+        """TRUST with its evidence for the oldest change since the version in force that counts, and what it adds or
+        revokes of the hosts' keys; the others are told."""
         self.standing.clear()
         for commit in self._h.git.history(main, str(self.ledger.trust[-1].evidence["commit"]), *CONTROLLED):
             try:
@@ -89,7 +90,7 @@ class Gather:
                 found = trust(commit, pulls, self.ledger, self._h.git, self.pinned("repo"), self._h.keys)
                 gone = frozenset(found["approvers"]) - self._h.forge.humans(frozenset(found["approvers"]))
                 must(not gone, "approver-gone", f"{named(gone)} is not active or has lost its rights")
-                return [found]
+                return [("TRUST", found), *self._h.keys.changes(self._h.git, commit.oid, self.ledger.keys)]
             except Refused as refused:
                 self.standing[commit.oid[:12]] = f"its change of the controlled set does not count: {refused.words}"
         self.alarms.update(self.standing)
@@ -168,13 +169,12 @@ class Gather:
             restored=self.ledger.restored, now=self.now()))  # fmt: skip
         a, f = verified.action, verified.formula
         evidence = {
-            "merge": commit.oid, "head": head, "base": f"refs/heads/{base}", "pull": verified.pull.number,
-            "blob_sha256": sha256(data or b""), "formula": f.key, "formula_digest": f.digest, "class": f.effect_class,
-            "minutes": f.minutes, "policy_version": policy.version, "policy_digest": policy.digest,
-            "trust": authority.commit, "settings": settings.digest, "tier": verified.ruling.tier.word,
-            "reasons": verified.ruling.reasons, "approvers": verified.approvers, "target": a.target,
-            "requester": a.requester, "content": a.content, "unblocks": a.unblocks, "runs": a.runs,
-            "every_hours": a.every_hours, "not_before": a.not_before, "expires": a.expires}  # fmt: skip
+            **self.place(id), "pull": verified.pull.number, "blob_sha256": sha256(data or b""), "formula": f.key,
+            "formula_digest": f.digest, "class": f.effect_class, "minutes": f.minutes, "policy_version": policy.version,
+            "policy_digest": policy.digest, "trust": authority.commit, "settings": settings.digest,
+            "tier": verified.ruling.tier.word, "reasons": verified.ruling.reasons, "approvers": verified.approvers,
+            "target": a.target, "requester": a.requester, "content": a.content, "unblocks": a.unblocks,
+            "runs": a.runs, "every_hours": a.every_hours, "not_before": a.not_before, "expires": a.expires}  # fmt: skip
         return verified, evidence, sha256(json_bytes(what))
 
     def now(self) -> datetime:

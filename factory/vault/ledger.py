@@ -22,7 +22,7 @@ AFTER: Mapping[str, frozenset[str]] = {kind: frozenset(states.split()) for kind,
     "FENCED": "UNKNOWN", "PARKED": "CLAIMED FENCED", "ABANDONED": "PARKED", "REVOKED": "VERIFIED CLAIMED",
 }.items()}  # fmt: skip
 """Which states an entry of a kind may follow; LATE follows any."""
-WHOLE = ("GENESIS", "TRUST", "FREEZE", "UNFREEZE", "RESTORED")
+WHOLE = ("GENESIS", "TRUST", "KEY_ADD", "KEY_REVOKE", "FREEZE", "UNFREEZE", "RESTORED")
 FINAL = frozenset({"REFUSED", "DONE", "FAILED", "ABANDONED", "REVOKED"})
 COLD = frozenset({"VERIFIED", "CLAIMED", "STARTED"})
 """Kinds that no entry may have while the vault is frozen: nothing begins."""
@@ -109,6 +109,8 @@ class Ledger:
         self.genesis: Entry | None = None
         self.trust: list[Entry] = []
         """GENESIS and every TRUST, oldest first."""
+        self.keys: frozenset[str] = frozenset()
+        """Whose signatures count from here on, ``HOST TYPE KEY``: GENESIS and KEY_ADD without KEY_REVOKE."""
         self.restored: datetime | None = None
         """Approvals older than this are void."""
 
@@ -120,10 +122,12 @@ class Ledger:
         if (entry.kind == "GENESIS") != (self.genesis is None):
             return "the ledger begins with one GENESIS"
         if entry.id == ALL:
-            before = (self.trust or [entry])[-1].evidence.get("policy_version", 0)
-            newer = entry.evidence.get("policy_version", 0) >= before
-            good = {"FREEZE": not self.frozen, "UNFREEZE": bool(self.frozen),
-                    "TRUST": entry.epoch == len(self.trust) and newer}  # fmt: skip
+            last, said = (self.trust or [entry])[-1], entry.evidence
+            newer = said.get("policy_version", 0) >= last.evidence.get("policy_version", 0)
+            same = ("TRUST", entry.prev, said.get("commit")) == (last.kind, last.prev, last.evidence.get("commit"))
+            known = str(said.get("host_key")) in self.keys
+            good = {"FREEZE": not self.frozen, "UNFREEZE": bool(self.frozen), "KEY_ADD": same and not known,
+                    "KEY_REVOKE": same and known, "TRUST": entry.epoch == len(self.trust) and newer}  # fmt: skip
             return "" if good.get(entry.kind, True) else f"{entry.kind} {entry.epoch} does not follow"
         state = self.state(entry.id)
         if self.frozen and entry.kind in COLD:
@@ -139,8 +143,7 @@ class Ledger:
             return f"{entry.kind} of another run"
         if entry.kind in ("CLAIMED", "FENCED") and entry.run == state.run:
             return "its nonce was used"
-        other = self.lane_taken(state) if entry.kind == "CLAIMED" else ""
-        return f"{other} is under way on {state.verified.get('target')}" if other else ""
+        return self.lane_taken(state) if entry.kind == "CLAIMED" else ""
 
     def apply(self, entry: Entry, commit: str) -> None:
         """Take the entry that stands in ``commit``. Raises Refused ``bad-entry`` when it may not be there."""
@@ -148,9 +151,13 @@ class Ledger:
         if why or entry.seq != self.count or entry.prev not in (self.tip, self._prev):
             raise Refused("bad-entry", f"{entry.path}: {why or 'not the next entry'}")
         self.root, self.tip, self.count, self._prev = self.root or commit, commit, self.count + 1, entry.prev
+        if entry.kind == "GENESIS":
+            host, ssh = entry.by.partition("/")[0], entry.evidence.get("dispatcher_ssh")
+            self.genesis, self.keys = entry, frozenset({f"{host} {ssh}"} if ssh else ())
         if entry.kind in ("GENESIS", "TRUST"):
-            self.genesis = self.genesis or entry
             self.trust.append(entry)
+        elif entry.kind in ("KEY_ADD", "KEY_REVOKE"):
+            self.keys ^= {str(entry.evidence.get("host_key"))}
         elif entry.kind in ("FREEZE", "UNFREEZE"):
             self.frozen = str(entry.evidence.get("words") or "by hand") if entry.kind == "FREEZE" else ""
             self.thawed = self.thawed if self.frozen else entry.seq
@@ -167,16 +174,19 @@ class Ledger:
                 verified=old.verified or (entry.evidence if entry.kind == "VERIFIED" else {}),
                 seen=old.seen or (entry.evidence if entry.kind == "SEEN" else {}))  # fmt: skip
 
-    def over_budget(self, evidence: Mapping[str, Any], limits: Mapping[str, int], now: datetime) -> str:
-        """Which daily limit one more start would break, in words; ``limits``: by evidence key, as the policy says."""
-        lately = [s.verified for s in self.states.values() if s.started and s.started > now - timedelta(days=1)]
+    def over_budget(self, evidence: Mapping[str, Any], limits: Mapping[str, int], now: datetime, claims: bool) -> str:
+        """Which daily limit one more start would break, in words; ``limits``: by evidence key, as the policy says.
+        ``claims``: what is claimed counts as if it had started."""
+        lately = [s.verified for s in self.states.values() if (s.started and s.started > now - timedelta(days=1))
+                  or (claims and s.kind == "CLAIMED")]  # fmt: skip
         return next((f"{limit} starts a day for {key} {evidence[key]}" for key, limit in limits.items()
                      if 0 <= limit <= sum(v.get(key) == evidence[key] for v in lately)), "")  # fmt: skip
 
     def lane_taken(self, state: State) -> str:
-        """The other action that is under way, or not known to be over, on the same target; empty: none."""
+        """Which other action is under way, or not known to be over, on the same target, in words; empty: none."""
         target = state.verified.get("target")
-        return next((s.id for s in self.states.values() if s.id != state.id and s.verified.get("target") == target
+        return next((f"{s.id} is under way on {target}" for s in self.states.values() if s.id != state.id
+                     and s.verified.get("target") == target
                      and (s.kind == "CLAIMED" or (s.started and not s.final))), "")  # fmt: skip
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
+from factory.git.hardened import Git
 from factory.vault.approval import Review
 from factory.vault.canonical import Unclear
 from factory.vault.verify import Order
@@ -117,10 +118,14 @@ class Runner(Protocol):
 
 
 class Keys(Protocol):
-    """Signatures: people's over what they approve, this host's over what it writes."""
+    """Signatures: people's over what they approve, this host's over what it writes, and whose count."""
 
     def signers(self, statement: bytes, pulls: tuple[int, ...]) -> frozenset[int]:
         """Accounts whose good signature over this approval statement is posted on one of these pull requests."""
 
     def sign(self, data: bytes) -> str:
         """The host key's signature over a batch of entries; empty without a key."""
+
+    def changes(self, git: Git, commit: str, keys: frozenset[str]) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+        """KEY_ADD and KEY_REVOKE with their evidence: what the hosts' keys at this commit have more and less than those
+        in force. Raises Refused where they cannot be read."""

@@ -152,15 +152,22 @@ def _pull(case: Case) -> PullFact:
 
 
 def _approved(case: Case, pull: PullFact, tier: Tier, need: int) -> tuple[int, ...]:
-    barred, everybody = pull.contributors | case.bots | {pull.poster}, case.policy.bench(Tier.MEDIUM)
-    bench = Bench(case.policy.bench(tier), barred, everybody, need)
-    times = [moment for moment in (pull.pushed, pull.moved, case.restored) if moment is not None]
-    verdict = judge(pull.reviews, case.merge.parents[1], max(times), bench)
-    must(not verdict.code, verdict.code, verdict.words)
-    gone = set(verdict.people) - case.humans
+    people = approved(pull, case.policy, tier, pull.contributors | case.bots, case.restored, need)
+    gone = set(people) - case.humans
     must(not gone, "approver-gone", f"{named(gone)} no longer exists, is not active or has lost its rights")
     signed = tier not in case.policy.signed or len(case.signers & case.policy.admins) >= need
     must(signed, "signature-missing", f"a {tier.word} action needs an admin's signature: `factory vault sign`")
+    return people
+
+
+def approved(pull: PullFact, policy: Policy, tier: Tier, barred: frozenset[int], since: datetime | None,
+             need: int = 1) -> tuple[int, ...]:  # fmt: skip
+    """Whose approval of what stands at its head counts by this policy: not that of ``barred``, nor of who posted it,
+    nor one given before ``since``. Raises Refused when they are not enough."""
+    bench = Bench(policy.bench(tier), barred | {pull.poster}, policy.bench(Tier.MEDIUM), need)
+    times = [moment for moment in (pull.pushed, pull.moved, since) if moment is not None]
+    verdict = judge(pull.reviews, pull.head_sha, max(times), bench)
+    must(not verdict.code, verdict.code, verdict.words)
     return verdict.people
 
 

@@ -13,7 +13,7 @@ from factory.forge.values import RepoName
 from factory.vault.action import Tier
 from factory.vault.keys import sshsig
 from factory.vault.keys.approving import NAMESPACE, roll
-from factory.vault.keys.hostkeys import host_key
+from factory.vault.keys.hostkeys import host_key, next_key
 
 AREA = "vault"
 ADD_RECOVERY = "factory secret rotate --all --recovery NAME=age1... (age-keygen makes one; keep it off this host)"
@@ -53,11 +53,28 @@ def _keys(deployment: Deployment, facts: dict[str, Any]) -> Iterator[Finding]:
         yield note(AREA, "old age key", "no secret needs it any more", "factory secret rotate --drop-old")
     try:
         if host_key(deployment.state).exists():
-            yield ok(AREA, "host key", sshsig.public_of(host_key(deployment.state)))
+            yield _signing(facts, sshsig.public_of(host_key(deployment.state)))
+            if next_key(deployment.state).exists():
+                counts = facts["own_signing"] in facts["signing_now"].values()
+                waits = "factory vault list" if not counts else "factory secret rotate --drop-old"
+                words = "the key before is still kept" if counts else "another one waits for an admin's approval"
+                yield note(AREA, "next host key", words, waits)
         else:
             yield note(AREA, "host key", "none: the ledger's entries are not signed", "the same `factory init` again")
     except FactoryError as error:
         yield problem(AREA, "host key", error.message, error.hint)
+
+
+def _signing(facts: dict[str, Any], own: str) -> Finding:
+    """Whether what this host writes on the ledger counts as signed."""
+    host, now = facts["host"], facts["signing_now"]
+    if not now or now.get(host) in (own, facts["own_signing"]):
+        return ok(AREA, "host key", now.get(host, own))
+    if facts["signing"].get(host) == own:
+        words = f"{own}: it is listed, and counts once a dispatcher has seen that an admin approved it"
+        return note(AREA, "host key", words, "factory vault list")
+    words = f"the ledger does not name {own} for {host}: `factory vault audit` finds fault with what this host writes"
+    return problem(AREA, "host key", words, facts["joins_with"] or "factory secret list")
 
 
 def _secret(row: dict[str, Any]) -> Iterator[Finding]:

@@ -1,8 +1,9 @@
 """What stands beside the ciphertexts for everybody to read: whose keys may read secrets, and what each secret is for.
 
-``vault/secrets/recipients.toml`` names the public keys; ``vault/secrets/<NAME>.toml`` is a secret's label: version,
-formulas, the keys it was encrypted to, the digest of its file. Both are in the controlled set, so a person approved
-them; a label that does not fit its ciphertext makes the secret unusable.
+``vault/secrets/recipients.toml`` names the public keys, and with which key each host signs the ledger;
+``vault/secrets/<NAME>.toml`` is a secret's label: version, formulas, the keys it was encrypted to, the digest of its
+file. Both are in the controlled set, so a person approved them; a label that does not fit its ciphertext makes the
+secret unusable.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from factory.errors import ConfigInvalid, Problem
 from factory.vault.action import FORMULA, SECRET
 from factory.vault.canonical import Refused, load, sha256, toml, whole
 from factory.vault.keys.envelope import MAX_VERSION, recipient
+from factory.vault.keys.sshsig import public_key
 
 FOLDER = "vault/secrets/"
 RECIPIENTS = f"{FOLDER}recipients.toml"
 HOLDER = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_KINDS = ("dispatchers", "recovery", "host_keys")
 MOST = 64
 """Keys that one secret is encrypted to."""
 
@@ -40,6 +43,9 @@ class Recipients:
 
     dispatchers: Mapping[str, str] = field(default_factory=dict)
     recovery: Mapping[str, str] = field(default_factory=dict)
+    host_keys: Mapping[str, str] = field(default_factory=dict)
+    """By host the public half of the key with which it signs what it writes on the ledger; none: the file says nothing
+    of it, as those of before."""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -53,8 +59,9 @@ class Recipients:
         return ", ".join(names) or f"{key[:16]}..."
 
     def write(self) -> bytes:
-        return toml({"v": 1, "dispatchers": dict(sorted(self.dispatchers.items())),
-                     "recovery": dict(sorted(self.recovery.items()))})  # fmt: skip
+        tables = {"dispatchers": self.dispatchers, "recovery": self.recovery}
+        tables |= {"host_keys": self.host_keys} if self.host_keys else {}
+        return toml({"v": 1, **{kind: dict(sorted(table.items())) for kind, table in tables.items()}})
 
 
 def read_recipients(data: bytes | None) -> Recipients:
@@ -65,11 +72,11 @@ def read_recipients(data: bytes | None) -> Recipients:
         values = tomllib.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise _invalid(RECIPIENTS, [f"is not TOML: {str(error)[:200]}"]) from None
-    wrong = [f"has the unknown key {key[:40]}" for key in sorted(set(values) - {"v", "dispatchers", "recovery"})]
+    wrong = [f"has the unknown key {key[:40]}" for key in sorted(set(values) - {"v", *_KINDS})]
     if values.get("v") != 1:
         wrong.append("only v = 1 is known")
     found: dict[str, Mapping[str, str]] = {}
-    for kind in ("dispatchers", "recovery"):
+    for kind in _KINDS:
         table = values.get(kind, {})
         if not isinstance(table, dict) or len(table) > MOST // 2:
             wrong.append(f"{kind} must be a table of at most {MOST // 2} keys")
@@ -78,17 +85,18 @@ def read_recipients(data: bytes | None) -> Recipients:
         found[kind] = table
     if wrong:
         raise _invalid(RECIPIENTS, wrong)
-    return Recipients(found["dispatchers"], found["recovery"])
+    return Recipients(*(found[kind] for kind in _KINDS))
 
 
 def _holder(kind: str, name: str, key: object) -> str:
     if not HOLDER.fullmatch(name):
         return f"{kind}.{name[:40]!r} is no name: letters, digits and dashes"
+    text = key if isinstance(key, str) else repr(key)
     try:
-        recipient(key if isinstance(key, str) else repr(key))
+        good = public_key(text) == text if kind == "host_keys" else recipient(text)
     except ValueError as error:
         return f"{kind}.{name}: {error}"
-    return ""
+    return "" if good else f"{kind}.{name}: has more than type and key"
 
 
 @dataclass(frozen=True)

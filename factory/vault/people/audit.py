@@ -1,7 +1,8 @@
 """The whole ledger looked at again, from git objects alone: append-only, each entry may follow, its evidence is true.
 
 Nothing of the forge is asked. What only the forge knows (who reviewed) cannot be found again here; what was said of it
-must at least have been allowed. Whether entries carry their host's signature is told by whoever hands in the check.
+must at least have been allowed. Whether entries carry their host's signature is told by whoever hands in the check;
+whose signature counts at which point, the ledger says itself.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from factory.git.hardened import Commit, Git
 from factory.vault.canonical import Refused, json_bytes, sha256
 from factory.vault.ledger import Entry, Ledger, read
 from factory.vault.people.batch import messages
-from factory.vault.people.evidence import Fault, Told, check_entry, gather
+from factory.vault.people.evidence import KEY_KINDS, Fault, Told, check_entry, check_keys, gather
 
 BRANCH = "refs/heads/ledger"
 MAX_ENTRY = 64 * 1024
 _SIGNED = re.compile(r"-----BEGIN SSH SIGNATURE-----\n[A-Za-z0-9+/=\n]+-----END SSH SIGNATURE-----")
 
-Check = Callable[[Sequence[tuple[str, bytes]]], Sequence[bool]]
-"""(signature, what was signed) of many batches -> whether each is by a key of the vault."""
+Check = Callable[[Sequence[tuple[str, bytes, tuple[str, ...]]]], Sequence[bool]]
+"""(signature, what was signed, public keys) of many batches -> whether each is by one of its keys."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,15 @@ class _Row:
 
 
 def audit(
-    git: Git, packaged: Callable[[str], bytes | None], *, check: Check | None = None, must_sign: bool = False,
-    root: str = "", mark: Mark | None = None,
+    git: Git, packaged: Callable[[str], bytes | None], *, check: Check | None = None, keys: Sequence[str] = (),
+    own: Sequence[str] = (), root: str = "", mark: Mark | None = None,
 ) -> Audit:  # fmt: skip
     """Look at everything in a repo that holds the branches ``ledger``, ``main`` and ``auto``. Raises GitTrouble.
 
-    ``packaged``: formulas of this version by name; ``check`` None: signatures are not looked at. ``must_sign``: the
-    vault's keys are known, so a push without a good signature is a fault; else good ones are counted. ``root``: the
-    first commit there must be; empty: any."""
+    ``packaged``: formulas of this version by name; ``check`` None: signatures are not looked at. A push must be signed
+    by a key that the ledger says is in force there. ``keys``: public keys that a person named; they count beside it up
+    to the first KEY_ADD or KEY_REVOKE. ``own``: this host's, which are counted and not demanded where neither ledger
+    nor person names one. ``root``: the first commit there must be; empty: any."""
     tip = git.text("rev-parse", "--verify", "--quiet", "--end-of-options", f"{BRANCH}^{{commit}}", codes=(0, 1))
     if not tip:
         return Audit(faults=(Fault(-1, BRANCH, "no-ledger", "there is no such branch"),))
@@ -84,10 +86,11 @@ def audit(
     if check is not None:
         texts = messages(git, tip)
         signatures = [_SIGNED.search(texts.get(rows[batch.last].commit.oid, "")) for batch in batches]
-        wrong, signed = _signatures(batches, [found[0] if found else "" for found in signatures], check, must_sign)
+        bars = _bars(told, ledger, batches, keys, own)
+        wrong, signed = _signatures(batches, [found[0] if found else "" for found in signatures], bars, check)
         faults += wrong
     objects = gather(git, [row.entry for row in rows if row.entry is not None], packaged)
-    reproduced = 0
+    reproduced, faults = 0, [*faults, *check_keys(told, objects)]
     for one in told:
         found = check_entry(one, objects)
         faults += found
@@ -139,13 +142,13 @@ def _fold(rows: Sequence[_Row]) -> tuple[Ledger, list[Told], list[Fault]]:
     for number, row in enumerate(rows):
         if row.entry is None:
             return ledger, told, []
-        before = ledger.state(row.entry.id)
+        before, keys = ledger.state(row.entry.id), ledger.keys
         try:
             ledger.apply(row.entry, row.commit.oid)
         except Refused as refused:
             words = f"{refused.words}; what comes after it was not judged"
             return ledger, told, [Fault(number, row.commit.oid[:12], "does-not-follow", words)]
-        told.append(Told(row.entry, before, len(ledger.trust)))
+        told.append(Told(row.entry, before, len(ledger.trust), keys if number else ledger.keys))
     return ledger, told, []
 
 
@@ -183,18 +186,48 @@ def _batches(rows: Sequence[_Row]) -> list[_Batch]:
     return batches
 
 
+@dataclass(frozen=True)
+class _Bar:
+    """Whose signature a push may carry; ``must``: one of them it must."""
+
+    keys: tuple[str, ...]
+    must: bool
+    revoked: tuple[str, ...] = ()
+    """Keys that were in force before, as the ledger names them."""
+
+
+def _bars(
+    told: Sequence[Told], ledger: Ledger, batches: Sequence[_Batch], keys: Sequence[str], own: Sequence[str]
+) -> list[_Bar]:
+    """Each push under the keys in force where it begins; what could not be folded under those in force last."""
+    bars, ever, by_hand, at = [], set[str](), True, 0
+    for batch in batches:
+        for one in told[at : batch.first]:
+            by_hand &= one.entry.kind not in KEY_KINDS
+            ever |= one.keys
+        at = batch.first
+        lines = told[at].keys if at < len(told) else ledger.keys
+        named = [line.partition(" ")[2] for line in sorted(lines)] + (list(keys) if by_hand else [])
+        allowed = tuple(dict.fromkeys(named)) or (tuple(own) if by_hand else ())
+        bars.append(_Bar(allowed, bool(named), tuple(sorted(ever - lines))))
+    return bars
+
+
 def _signatures(
-    batches: Sequence[_Batch], signatures: Sequence[str], check: Check, must_sign: bool
+    batches: Sequence[_Batch], signatures: Sequence[str], bars: Sequence[_Bar], check: Check
 ) -> tuple[list[Fault], int]:
-    given = [(text, batch.data) for text, batch in zip(signatures, batches, strict=True) if text]
-    good = iter(check(given))
+    rows = list(zip(signatures, batches, bars, strict=True))
+    good = iter(check([(text, batch.data, bar.keys) for text, batch, bar in rows if text]))
     faults, signed = [], 0
-    for text, batch in zip(signatures, batches, strict=True):
+    for text, batch, bar in rows:
         where = f"entries {batch.first} to {batch.last}" if batch.last > batch.first else f"entry {batch.first}"
         if text and next(good):
             signed += 1
-        elif text and must_sign:
-            faults.append(Fault(batch.last, where, "bad-signature", "as it stands, no key of this vault signed it"))
-        elif must_sign:
+        elif text and bar.must:
+            whose = [line for line in bar.revoked if check([(text, batch.data, (line.partition(" ")[2],))])[0]]
+            by = f"the key of {whose[0].partition(' ')[0]}, which was revoked, signed it" if whose else ""
+            words = by or "as it stands, no key of this vault signed it"
+            faults.append(Fault(batch.last, where, "revoked-key" if whose else "bad-signature", words))
+        elif bar.must:
             faults.append(Fault(batch.last, where, "not-signed", "it carries no signature"))
     return faults, signed

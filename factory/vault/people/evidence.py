@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
+from factory.errors import ConfigInvalid
 from factory.git import objects
 from factory.git.hardened import Commit, Git
 from factory.vault.action import FOLDER, Action, Tier
@@ -14,12 +16,14 @@ from factory.vault.authority import FOR_ADMINS, controlled
 from factory.vault.canonical import MAX_BYTES, Refused, json_bytes, sha256
 from factory.vault.formulas import MAX_FORMULA, VaultFormula
 from factory.vault.formulas import read as read_formula
+from factory.vault.keys.listed import ADD, REVOKE, changed, listed
 from factory.vault.ledger import Entry, State
 from factory.vault.people.batch import blobs, merged, only_parents, trees
 from factory.vault.policy import MAX_POLICY, PATH, Policy, ruling
 from factory.vault.policy import read as read_policy
 from factory.vault.verify import AUTO, MAIN, identity
 
+KEY_KINDS = (ADD, REVOKE)
 _SAID = ("target", "requester", "content", "unblocks", "runs", "every_hours", "not_before", "expires")
 
 
@@ -40,6 +44,8 @@ class Told:
     entry: Entry
     before: State
     versions: int
+    keys: frozenset[str] = frozenset()
+    """The hosts' keys in force before it; of GENESIS, those that it names."""
 
 
 @dataclass
@@ -151,6 +157,32 @@ def check_entry(told: Told, known: Objects) -> list[Fault]:
     if look is None:
         return []
     return [Fault(entry.seq, entry.path, code, words) for code, words in look(told, known)]
+
+
+def check_keys(told: Sequence[Told], known: Objects) -> list[Fault]:
+    """That what follows each TRUST is exactly what its commit changes of the hosts' keys."""
+    faults = []
+    for number, one in enumerate(told):
+        if one.entry.kind != "TRUST":
+            continue
+        commit, path = str(one.entry.evidence.get("commit")), one.entry.path
+        after = takewhile(lambda later: later.entry.kind in KEY_KINDS, told[number + 1 :])
+        said = {(later.entry.kind, str(later.entry.evidence.get("host_key"))): later.entry for later in after}
+        try:
+            wanted = dict.fromkeys(changed(listed(known.git, commit), one.keys)) if commit in known.order else {}
+        except ConfigInvalid as error:
+            faults.append(Fault(one.entry.seq, path, "host-keys", f"at {commit[:12]}: {error.message}"))
+            continue
+        for kind, line in wanted:
+            if (kind, line) not in said:
+                words = f"no {kind} of the key of {line.partition(' ')[0]} follows it, as its commit says"
+                faults.append(Fault(one.entry.seq, path, "host-keys", words))
+        for (kind, line), entry in said.items():
+            if (kind, line) not in wanted:
+                what = "adds" if kind == ADD else "revokes"
+                words = f"it {what} the key of {line.partition(' ')[0][:40]}, which its commit does not"
+                faults.append(Fault(entry.seq, entry.path, "host-keys", words))
+    return faults
 
 
 Wrong = Iterator[tuple[str, str]]

@@ -87,6 +87,8 @@ MEANINGS: Mapping[str, Meaning] = {
     "no-policy": Meaning("no policy is in force, and without one everything is refused", "nothing; an admin must act",
                          "add vault/policy.toml with `factory edit`, and approve it"),
     "bad-policy": Meaning("the policy cannot be read", "nothing; an admin must act", "`factory check` says why"),
+    "bad-recipients": Meaning("vault/secrets/recipients.toml cannot be read, so nobody knows whose keys count",
+                              "nothing; an admin must act", "put it back with `factory edit`, and propose it again"),
     "policy-rollback": Meaning("the policy would go back to an older version", "raise its version", _LOOK),
     "tainted-base": Meaning("it was merged onto a change of the controlled set that does not count", _AGAIN,
                             "put the controlled files back with `factory edit`, approve that, and propose it again"),

@@ -21,7 +21,7 @@ from factory.errors import FactoryError
 from factory.forge.values import RepoName, ReviewState
 from factory.git import objects
 from factory.git.transport import RefUpdate, Remote, push
-from factory.vault.keys import agekey
+from factory.vault.keys import agekey, sshsig
 from factory.vault.keys.opening import Opener
 from tests.integration.cli.person import Person, Ran
 from tests.unit.vault.keys.shelves import order
@@ -42,8 +42,10 @@ secrets = ["TOKEN"]
 
 @pytest.fixture(autouse=True)
 def clean(settled: Person) -> None:
-    """The ops repo as it was set up, and a policy; the key of the host stays."""
+    """The ops repo as it was set up, and a policy; the key of the host stays, and none is to come."""
     deployment = Deployment.open(settled.home)
+    for key in (deployment.state / "vault").glob("host_key.new*"):
+        key.unlink()
     write(deployment, {"vault/policy.toml": POLICY.encode()}, fresh=True)
     for left in (deployment.state / "vault" / "versions").glob("*"):
         left.unlink()
@@ -142,12 +144,51 @@ def test_a_recovery_key_and_a_new_key_of_the_host(settled: Person, file: Path) -
     assert "ann (recovery)" in told(settled)["secret TOKEN"][1]
 
     facts = landed(settled, settled.run("secret", "rotate", "--key", "--json"))
+    assert settled.run("secret", "list", "--json").facts()["joins_with"] == "", "it signs with the one before"
     assert any("drop-old" in note for note in facts["notes"])  # type: ignore[attr-defined]
     assert told(settled)["old age key"][0] is State.NOTE
     assert settled.run("secret", "rotate", "--drop-old", "--json").facts()["dropped"]
     assert value(settled) == VALUE.encode()
     assert "old age key" not in told(settled)
     assert [(state, name) for name, (state, _, _) in told(settled).items() if state is State.PROBLEM] == []
+
+
+def test_another_host_joins_and_its_key_is_revoked(settled: Person, file: Path, tmp_path: Path) -> None:
+    """The words for people: what a host says of itself, what is proposed, what is listed."""
+    ssh, own = sshsig.make_key(tmp_path / "key", "h2"), Deployment.open(settled.home).host.host
+    assert settled.run("secret", "list", "--json", code=1).facts()["joins_with"] == ""
+    facts = landed(settled, settled.run("secret", "rotate", "--all", "--host", f"h2={ANN} {ssh}", "--json"))
+    listed = settled.run("secret", "list", "--json", code=1).facts()
+    assert (sorted(listed["dispatchers"]), listed["signing"]["h2"]) == (sorted(["h2", own]), ssh)
+    assert list(listed["signing_now"]) == [own], "it counts from a TRUST on"
+    assert f"{own} signs the ledger with {listed['own_signing']}" in settled.run("secret", "list", code=1).out
+    assert told(settled)["host key"][0] is State.OK
+    with closing(Deployment.open(settled.home)) as deployment:
+        assert f"from now on h2: `{ssh}`" in deployment.forge("factory-bot").pull(OPS, int(str(facts["number"]))).body
+    landed(settled, settled.run("secret", "rotate", "--all", "--without", "h2", "--json"))
+    listed = settled.run("secret", "list", "--json", code=1).facts()
+    assert (list(listed["dispatchers"]), list(listed["signing"])) == ([own], [own])
+
+
+def test_a_host_that_has_not_joined_says_how(settled: Person, file: Path, tmp_path: Path) -> None:
+    landed(settled, settled.run("secret", "set", "TOKEN", "--file", file, "--json"))
+    key = settled.home / "state" / "vault" / "host_key"
+    text, public = key.read_text(), key.with_name("host_key.pub").read_text()
+    other = sshsig.make_key(tmp_path / "key", "h1")
+    try:
+        key.write_text((tmp_path / "key").read_text())
+        state, words, hint = told(settled)["host key"]
+        assert (state, other in words, "factory vault audit" in words) == (State.PROBLEM, True, True)
+        assert str(hint) == settled.run("secret", "list", "--json").facts()["joins_with"]
+        assert other in str(hint)
+        shown = settled.run("secret", "list").out
+        assert f"this host has not joined; on one that can read the secrets: {hint}" in shown
+        landed(settled, settled.run("secret", "rotate", "--all", "--json"))
+        state, words, _ = told(settled)["host key"]
+        assert (state, "counts once" in words) == (State.NOTE, True)
+    finally:
+        key.write_text(text)
+        key.with_name("host_key.pub").write_text(public)
 
 
 def test_stdin_and_a_prompt_that_shows_nothing(settled: Person, file: Path) -> None:
@@ -191,6 +232,8 @@ def test_stdin_and_a_prompt_that_shows_nothing(settled: Person, file: Path) -> N
         (("rotate", "TOKEN", "--all"), "say one of"),
         (("rotate", "--drop-old", "--recovery", f"ann={ANN}"), "say one of"),
         (("rotate", "--all", "--recovery", "ann"), "no public key"),
+        (("rotate", "--all", "--host", "h2"), "no public key"),
+        (("rotate", "TOKEN", "--host", f"h2={ANN}"), "say one of"),
     ],
 )
 def test_what_cannot_be_done_is_said_with_what_to_do(settled: Person, file: Path, words: tuple[str, ...],

@@ -17,6 +17,7 @@ from factory.git.hardened import GitTrouble
 from factory.vault.canonical import Refused
 from factory.vault.dispatch import Dispatcher, Patience
 from factory.vault.gather import Handed
+from factory.vault.keys import listed
 from factory.vault.ports import Order, Outcome, PullFact, Repo, Settings, Unclear
 from tests.integration.vault.history import Effect, Line, Report, check, lines
 from tests.integration.vault.house import LETTERS, House, formula_bytes, numbers_of, policy_bytes
@@ -274,6 +275,8 @@ class Outside:
 
     def sign(self, data: bytes) -> str:
         return ""
+
+    changes = staticmethod(listed.changes)
 
 
 @dataclass

@@ -18,6 +18,7 @@ from factory.vault.canonical import sha256
 from factory.vault.chain import Chain
 from factory.vault.dispatch import Dispatcher, Patience
 from factory.vault.gather import Handed
+from factory.vault.keys import listed
 from factory.vault.ledger import ALL, Entry
 from factory.vault.ports import Order, Outcome, PullFact, Repo, Settings, Unclear
 
@@ -114,6 +115,10 @@ class House:
     skew: timedelta = timedelta(0)
     clockwork: float = 0.0
     policy: bytes = field(default_factory=policy_bytes)
+    host_key: str = ""
+    """Which GENESIS names, as that of the host ``init``."""
+    sign: Callable[[bytes], str] = lambda data: ""
+    """How whoever writes the ledger next signs it."""
     _ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
@@ -162,13 +167,14 @@ class House:
             "forge": self.repo_.forge, "repo": self.repo_.id, "owner": self.repo_.owner, "name": self.repo_.name,
             "bots": [VAULT_BOT, FACTORY_BOT, DISPATCHER_BOT], "vault_bot": VAULT_BOT, "commit": first,
             "policy_digest": sha256(self.policy), "policy_version": 1, "controlled": controlled(self.git, first),
+            **({"dispatcher_ssh": self.host_key} if self.host_key else {}),
         }  # fmt: skip
         chain = self.chain("genesis")
         chain.append([Entry("GENESIS", ALL, secrets.token_hex(16), "init/1", self.now, evidence=genesis)])
 
     def chain(self, name: str) -> Chain:
         git = Git(self.root / name / "repo.git", str(self.remote))
-        return Chain(git, self.root / name / "ledger.json", lambda data: "")
+        return Chain(git, self.root / name / "ledger.json", lambda data: self.sign(data))
 
     # ---- asking and approving --------------------------------------------------------------------------------------
 
@@ -242,10 +248,14 @@ class House:
 
     def change_policy(self, data: bytes, user: int = ADMIN) -> None:
         """A change of the policy that was approved and merged."""
+        self.change({"vault/policy.toml": data}, user)
+
+    def change(self, files: Mapping[str, bytes | None], user: int = ADMIN) -> None:
+        """A change of the controlled set that was approved and merged."""
         action = self.action()
         pull = self.open(action)
         self.git.run("update-ref", "-d", f"refs/heads/vault/{action.id}")
-        head = self.commit({"vault/policy.toml": data}, self.ref("heads/main"))
+        head = self.commit(files, self.ref("heads/main"))
         self.ref(f"pull/{pull.number}/head", head)
         self.pulls_[pull.number] = replace(pull, head_sha=head, poster=FACTORY_BOT)
         self.merge(self.review(self.pulls_[pull.number], user))
@@ -318,4 +328,6 @@ class _Keys:
         return self.house.signed
 
     def sign(self, data: bytes) -> str:
-        return ""
+        return self.house.sign(data)
+
+    changes = staticmethod(listed.changes)

@@ -50,12 +50,12 @@ class QuickGit(Git):
 
     def run(self, *args: str, data: bytes = b"", codes: Sequence[int] = (0,), net: bool = False,
             seconds: float = 60) -> bytes:  # fmt: skip
-        if args[:2] == ("rev-parse", "--verify"):
+        if args[:2] == ("rev-parse", "--verify") and not args[2].startswith("-"):
             found = self.own.get(args[2].removeprefix("refs/heads/"), "")
             if not found:
                 raise GitTrouble(f"git rev-parse: no {args[2]}")
             return found.encode()
-        if args[0] == "rev-parse":
+        if args[0] == "rev-parse" and len(args) == 2:
             return str(self._commit(args[1].removesuffix("^{tree}")).tree_id).encode()
         if args[:3] == ("rev-list", "--count", "--max-count=1"):
             olds, new = args[3:-1], args[-1][1:]

@@ -32,7 +32,7 @@ NEXT = {
 }  # fmt: skip
 """State of an action -> kinds of entries that may be next; LATE may always be next to something."""
 OVER = {"DONE", "FAILED", "REFUSED", "REVOKED", "ABANDONED"}
-GENERAL = {"GENESIS", "TRUST", "FREEZE", "UNFREEZE", "RESTORED"}
+GENERAL = {"GENESIS", "TRUST", "KEY_ADD", "KEY_REVOKE", "FREEZE", "UNFREEZE", "RESTORED"}
 KEYS = ["v", "id", "seq", "kind", "epoch", "run", "digest", "at", "by", "prev", "evidence"]
 RISK = {"low": 1, "medium": 2, "high": 3}
 NAMES = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])(\+([2-9]|[1-9][0-9][0-9]?))?")
@@ -58,11 +58,18 @@ class Reader:
     repo: Repo
     formulas: dict[str, bytes]
     keys: list[str] = field(default_factory=list)
+    """Named by hand, for a ledger that says nothing of keys."""
     faults: list[tuple[int, str]] = field(default_factory=list)
     actions: dict[str, Action] = field(default_factory=dict)
     versions: list[dict[str, Any]] = field(default_factory=list)
     """Evidence of GENESIS and every TRUST so far."""
     frozen: bool = False
+    hosts: frozenset[str] = frozenset()
+    """Host, type and key of each that may sign."""
+    past: list[tuple[dict[str, Any], frozenset[str]]] = field(default_factory=list)
+    """Every entry that may stand there, with who could sign the push it came with."""
+    trusted: dict[str, Any] = field(default_factory=dict)
+    """The last TRUST."""
     known: dict[bytes, dict[str, tuple[int, bytes]]] = field(default_factory=dict)
     """Trees that were read."""
 
@@ -80,6 +87,7 @@ class Reader:
                 good = self.follow(number, entry, chain)
                 if good:
                     self.judge(number, entry)
+        self.key_changes()
         self.signatures(chain, entries)
         return sorted(self.faults)
 
@@ -246,9 +254,19 @@ class Reader:
             self.wrong(number, why)
             return False
         kind, id = entry["kind"], entry["id"]
+        before = self.hosts
+        if kind == "GENESIS" and entry["evidence"].get("dispatcher_ssh"):
+            before = self.hosts = frozenset({f"{entry['by'].split('/')[0]} {entry['evidence']['dispatcher_ssh']}"})
+        self.past.append((entry, before))
         if id == "_":
+            if kind == "TRUST":
+                self.trusted = entry
             if kind in ("GENESIS", "TRUST"):
                 self.versions.append(entry["evidence"])
+            elif kind == "KEY_ADD":
+                self.hosts |= {str(entry["evidence"].get("host_key"))}
+            elif kind == "KEY_REVOKE":
+                self.hosts -= {str(entry["evidence"].get("host_key"))}
             elif kind in ("FREEZE", "UNFREEZE"):
                 self.frozen = kind == "FREEZE"
         elif kind != "LATE":
@@ -272,6 +290,11 @@ class Reader:
         if (kind == "GENESIS") != (number == 0):
             return "GENESIS is the first entry and no other"
         if id == "_":
+            if kind.startswith("KEY_"):
+                through = bool(self.trusted) and self.trusted["prev"] == entry["prev"]
+                through = through and self.trusted["evidence"].get("commit") == entry["evidence"].get("commit")
+                there = str(entry["evidence"].get("host_key")) in self.hosts
+                return "" if through and there == (kind == "KEY_REVOKE") else "a key that no TRUST brings"
             frozen = (kind == "UNFREEZE" and not self.frozen) or (kind == "FREEZE" and self.frozen)
             return "no next one" if frozen or (kind == "TRUST" and entry["epoch"] != len(self.versions)) else ""
         action = self.actions.get(id, Action())
@@ -294,8 +317,6 @@ class Reader:
         return "two at once on one target" if kind == "CLAIMED" and busy else ""
 
     def signatures(self, chain: list[Commit], entries: list[dict[str, Any] | None]) -> None:
-        if not self.keys:
-            return
         start = 0
         for number, entry in enumerate(entries):
             following = entries[number + 1] if number + 1 < len(entries) else None
@@ -309,10 +330,35 @@ class Reader:
                 digests.append(hashlib.sha256(data).hexdigest())
             root, tip = (chain[0].id.decode(), chain[start - 1].id.decode()) if start else ("", "")
             told = json.dumps([root, tip, digests], separators=(",", ":")).encode()
-            found = SIGNATURE.search(chain[number].message.decode())
-            if found is None or not good_signature(found[0], b"ledger@1", told, self.keys):
+            found, who = SIGNATURE.search(chain[number].message.decode()), self.signers(start)
+            if who and (found is None or not good_signature(found[0], b"ledger@1", told, who)):
                 self.wrong(number, "its signature")
             start = number + 1
+
+    def signers(self, start: int) -> list[str]:
+        """The keys that may sign a push beginning there; those named by hand only up to the first that is changed."""
+        hosts = self.past[start][1] if start < len(self.past) else self.hosts
+        changed = [entry for entry, _ in self.past[:start] if entry["kind"].startswith("KEY_")]
+        return [line.split(" ", 1)[1] for line in hosts] + ([] if changed else self.keys)
+
+    def key_changes(self) -> None:
+        """What follows each TRUST, against the file at its commit."""
+        for number, (entry, before) in enumerate(self.past):
+            commit = entry["evidence"].get("commit")
+            if entry["kind"] != "TRUST" or commit not in self.main:
+                continue
+            file = tomllib.loads((self.data(commit, "vault/secrets/recipients.toml") or b"").decode())
+            wanted = {f"{host} {key}" for host, key in file.get("host_keys", {}).items()} or before
+            said: dict[str, set[str]] = {"KEY_ADD": set(), "KEY_REVOKE": set()}
+            for at, (later, _) in enumerate(self.past[number + 1 :], number + 1):
+                if later["kind"] not in said:
+                    break
+                line = str(later["evidence"].get("host_key"))
+                said[later["kind"]].add(line)
+                if (line in wanted) != (later["kind"] == "KEY_ADD"):
+                    self.wrong(at, "a key that the file says otherwise of")
+            if wanted - before - said["KEY_ADD"] or before - wanted - said["KEY_REVOKE"]:
+                self.wrong(number, "a key was left out")
 
     # ---- evidence --------------------------------------------------------------------------------------------------
 

@@ -49,9 +49,9 @@ def signing(key: tuple[Path, str]) -> Callable[[bytes], str]:
 
 def looked(house: House, keys: tuple[str, ...] = (), **how: Any) -> Audit:
     def check(given: Any) -> list[bool]:
-        return [sshsig.fits(text, NAMESPACE, data, [sshsig.Signer(1, k) for k in keys], 1) for text, data in given]
+        return [sshsig.fits(text, NAMESPACE, data, [sshsig.Signer(1, k) for k in who], 1) for text, data, who in given]
 
-    return audit(Git(house.remote, ""), FORMULAS.get, check=check if keys else None, must_sign=bool(keys), **how)
+    return audit(Git(house.remote, ""), FORMULAS.get, check=check, keys=keys, **how)
 
 
 def both(house: House, keys: tuple[str, ...] = ()) -> tuple[Audit, list[tuple[int, str]]]:

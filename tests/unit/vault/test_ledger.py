@@ -81,7 +81,7 @@ def test_the_table_names_every_state_and_kind() -> None:
     assert set(TABLE) == set(WAYS) == {"NEW", *KINDS}
     assert {state for state, following in TABLE.items() if not following} == FINAL
     assert frozenset({"VERIFIED", "CLAIMED", "STARTED"}) == COLD
-    assert WHOLE == ("GENESIS", "TRUST", "FREEZE", "UNFREEZE", "RESTORED")
+    assert WHOLE == ("GENESIS", "TRUST", "KEY_ADD", "KEY_REVOKE", "FREEZE", "UNFREEZE", "RESTORED")
 
 
 @pytest.mark.parametrize(("state", "kind"), list(product(TABLE, KINDS)))
@@ -207,6 +207,76 @@ def test_each_trust_has_the_next_number_so_that_two_hosts_do_not_both_write_it()
     assert [book.why("TRUST", ALL, epoch=epoch) for epoch in (1, 2)] == ["TRUST 1 does not follow", ""]
 
 
+# --- hosts' keys ------------------------------------------------------------------------------------------------------
+
+H1, H2 = "h1 ssh-ed25519 AAAA", "h2 ssh-ed25519 BBBB"
+
+
+def pushed(book: Book, *entries: tuple[str, dict[str, Any]]) -> str:
+    """Entries about the whole vault in one push, as far as they may follow; why the first may not."""
+    before = book.ledger.tip
+    for kind, evidence in entries:
+        entry = replace(book.entry(kind, ALL, **evidence), prev=before)
+        if why := book.ledger.why_not(entry):
+            return why
+        book.ledger.apply(entry, f"{book.ledger.count:040x}")
+    return ""
+
+
+def with_keys() -> Book:
+    """GENESIS names the key of h1, and a TRUST of commit c added that of h2."""
+    book = Book()
+    book.ledger = Ledger()
+    book.add("GENESIS", ALL, dispatcher_ssh="ssh-ed25519 AAAA", commit="b")
+    assert pushed(book, ("TRUST", {"commit": "c"}), ("KEY_ADD", {"commit": "c", "host_key": H2})) == ""
+    return book
+
+
+def test_whose_signatures_count_is_said_by_genesis_and_what_follows() -> None:
+    assert Ledger().keys == frozenset()
+    assert Book().ledger.keys == frozenset(), "a host without a key"
+    book = with_keys()
+    assert book.ledger.keys == {H1, H2}
+    assert pushed(book, ("TRUST", {"commit": "d"}), ("KEY_REVOKE", {"commit": "d", "host_key": H1})) == ""
+    assert book.ledger.keys == {H2}
+    third = "h2 ssh-ed25519 CCCC"
+    two = [("KEY_ADD", {"commit": "e", "host_key": third}), ("KEY_REVOKE", {"commit": "e", "host_key": H2})]
+    assert pushed(book, ("TRUST", {"commit": "e", "dispatcher_ssh": "ssh-ed25519 EEEE"}), *two) == ""
+    assert book.ledger.keys == {third}, "and no TRUST names one by itself"
+
+
+def test_a_key_changes_only_through_a_trust_of_the_same_commit_in_the_same_push() -> None:
+    for kind, line in (("KEY_ADD", "h3 ssh-ed25519 CCCC"), ("KEY_REVOKE", H1)):
+        no, good = f"{kind} 0 does not follow", (kind, {"commit": "d", "host_key": line})
+        assert pushed(with_keys(), good) == no, "by itself"
+        late = with_keys()
+        assert pushed(late, ("TRUST", {"commit": "d"})) == ""
+        assert pushed(late, good) == no, "in a push of its own"
+        assert pushed(with_keys(), ("TRUST", {"commit": "x"}), good) == no, "of another commit"
+        assert pushed(with_keys(), ("TRUST", {"commit": "d"}), ("TRUST", {"commit": "x"}), good) == no
+        assert pushed(with_keys(), ("TRUST", {"commit": "d"}), (kind, {"host_key": line})) == no, "of none"
+        assert pushed(with_keys(), ("TRUST", {"commit": "d"}), good) == ""
+        assert pushed(with_keys(), ("TRUST", {"commit": "d"}), good, good) == no, "twice"
+    first = Book()
+    first.ledger = Ledger()
+    said = [("GENESIS", {"commit": "d"}), ("KEY_ADD", {"commit": "d", "host_key": H2})]
+    assert pushed(first, *said) == "KEY_ADD 0 does not follow", "nor with GENESIS"
+
+
+def test_a_key_is_added_that_is_not_there_and_revoked_that_is() -> None:
+    for kind, line in (("KEY_ADD", H1), ("KEY_ADD", H2), ("KEY_REVOKE", "h1 ssh-ed25519 BBBB"), ("KEY_REVOKE", "")):
+        no = f"{kind} 0 does not follow"
+        assert pushed(with_keys(), ("TRUST", {"commit": "d"}), (kind, {"commit": "d", "host_key": line})) == no
+    odd = with_keys()
+    assert pushed(odd, ("TRUST", {"commit": "d"}), ("KEY_ADD", {"commit": "d", "host_key": ["x"]})) == ""
+    assert odd.ledger.keys == {H1, H2, "['x']"}, "what is no text is nobody's key"
+    refused = with_keys()
+    entry = replace(refused.entry("KEY_ADD", ALL, commit="c", host_key="x"), prev=refused.ledger.tip)
+    with pytest.raises(Refused, match="KEY_ADD 0 does not follow") as no_entry:
+        refused.ledger.apply(entry, "f" * 40)
+    assert no_entry.value.code == "bad-entry"
+
+
 # --- lanes ------------------------------------------------------------------------------------------------------------
 
 
@@ -234,7 +304,7 @@ def test_verified_again_after_a_fence_it_is_still_in_the_way_of_others_but_not_o
     book.add("VERIFIED", "second", target="t")
     assert book.why("CLAIMED", "second") == "first is under way on t"
     assert book.why("CLAIMED", "first") == ""
-    assert book.ledger.lane_taken(book.ledger.state("second")) == "first"
+    assert book.ledger.lane_taken(book.ledger.state("second")) == "first is under way on t"
     assert book.ledger.lane_taken(book.ledger.state("first")) == ""
 
 
@@ -347,11 +417,14 @@ def test_attack_25_starts_of_a_day_are_counted_by_what_they_are() -> None:
     now = NOW + timedelta(hours=1)
     evidence = {"tier": "low", "requester": "x"}
 
-    def over(when: datetime = now, **limits: int) -> str:
-        return book.ledger.over_budget(evidence, limits, when)
+    def over(when: datetime = now, claims: bool = False, **limits: int) -> str:
+        return book.ledger.over_budget(evidence, limits, when, claims)
 
     assert over(tier=2) == "2 starts a day for tier low", "what was only claimed does not count, what is over does"
     assert over(tier=3) == ""
+    assert over(tier=3, claims=True) == "3 starts a day for tier low", "unless it is asked whether one may be claimed"
+    book.add("VERIFIED", "a-4", tier="low", requester="x", target="4")
+    assert over(tier=4, claims=True) == "", "what waits to be claimed does not count"
     assert over(requester=2) == "2 starts a day for requester x"
     assert over(tier=3, requester=2) == "2 starts a day for requester x"
     assert over(tier=0) == "0 starts a day for tier low"
@@ -364,7 +437,7 @@ def test_attack_25_starts_of_a_day_are_counted_by_what_they_are() -> None:
     assert over(tier=2, when=first + timedelta(days=1) - timedelta(seconds=1)) != ""
     assert over(tier=2, when=first + timedelta(days=1)) == "", "a day to the second"
     assert over(tier=1, when=third + timedelta(days=1)) == ""
-    assert book.ledger.over_budget({"tier": "medium"}, {"tier": 1}, now) == ""
+    assert book.ledger.over_budget({"tier": "medium"}, {"tier": 1}, now, claims=True) == ""
 
 
 # --- the form ---------------------------------------------------------------------------------------------------------

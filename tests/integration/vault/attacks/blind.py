@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from factory.vault import approval, authority, gather, verify
-from factory.vault.approval import Bench, Review, Verdict
+from factory.vault.approval import Bench, Review
 from factory.vault.verify import Case, Verified
 from tests.integration.vault.attacks.inside import Off
 
@@ -76,7 +76,7 @@ class Blind:
 
     def approved_for_trust(self) -> None:
         """Of a change of the controlled set: any approval counts, or none."""
-        self.patch.setattr(authority, "judge", lambda reviews, *_: Verdict(tuple(r.user for r in reviews)))
+        self.patch.setattr(authority, "approved", lambda pull, *_: tuple(r.user for r in pull.reviews))
 
     def settings(self) -> None:
         """How the forge is set."""

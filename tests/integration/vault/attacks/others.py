@@ -12,9 +12,11 @@ from tests.integration.vault.watch import test_mirroring as mirrored
 from tests.integration.vault.watch import test_rules as on_main
 from tests.integration.vault.watch import test_rules_anew as anew
 from tests.integration.vault.watch import test_rules_apart as apart
+from tests.integration.vault.watch import test_rules_keys as of_keys
 from tests.integration.vault.watch import test_rules_word as by_word
 
-MODULES = (test_attacks, test_attacks_git, watch, of_runs, on_main, in_the_daemon, anew, by_word, lost, mirrored, apart)
+MODULES = (test_attacks, test_attacks_git, watch, of_runs, on_main, in_the_daemon, anew, by_word, lost, mirrored, apart,
+           of_keys)  # fmt: skip
 CRASHES = "tests/integration/vault/test_crash_points.py"
 
 elsewhere(48, "A dispatcher dies at any point between a claim and its result", f"{CRASHES}::test_one_row_of_the_matrix",
@@ -33,6 +35,10 @@ held("Set-up: actions off, glob rules, GENESIS, and all of it read back",
      vault="the first entry names forge, repo, accounts, people, policy and keys",
      off="cannot: without a GENESIS nothing is ever verified",
      check="the ledger begins with what all is judged by")  # fmt: skip
+held("KEY_ADD and KEY_REVOKE say what the file at their TRUST's commit says: one too many or one missing is a fault",
+     "tests/integration/vault/test_audit_keys.py::test_entries_about_keys_are_what_the_file_says",
+     vault="the audit names the entry", off="cannot: a second reader of its own finds the same",
+     check="the file is read again at the commit of each TRUST")  # fmt: skip
 held("Taking a run's lock proves it dead, and so does a new boot; nothing else does",
      "tests/integration/vault/run/test_lives.py::test_a_stopped_dispatcher_is_not_dead_until_it_is_killed",
      vault="it counts as alive", off="cannot: what is only stopped holds its lock",

@@ -41,10 +41,11 @@ RULES = """
 
 What holds at the joints, each broken once by a test.
 
-The ledger has no kinds KEY_ADD and KEY_REVOKE. Nothing is decided by a dispatcher's host key: who may write to the
-ledger is the forge's account for it, and what may follow is the ledger's own rules; a host key only lets an auditor see
-which host wrote an entry. The keys that secrets are encrypted to are files of the controlled set
-(`vault/secrets/recipients.toml`), so they are added and revoked through TRUST.
+No dispatcher decides anything by a host key: who may write to the ledger is the forge's account for it, and what may
+follow is the ledger's own rules. A host key lets an auditor see which host wrote an entry. Which keys count at which
+point is on the ledger: GENESIS names the first, KEY_ADD and KEY_REVOKE follow a TRUST in its push and say what the file
+at its commit (`vault/secrets/recipients.toml`, of the controlled set) has more and less; the audit compares them with
+it. The keys that secrets are encrypted to stand in the same file.
 
 | Rule | Forge | Vault | The check | Check off | Test |
 |---|---|---|---|---|---|

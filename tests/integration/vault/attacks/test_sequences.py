@@ -28,6 +28,7 @@ from factory.vault.authority import CONTROLLED, Authority, controlled, in_force,
 from factory.vault.canonical import Refused, sha256
 from factory.vault.formulas import VaultFormula
 from factory.vault.formulas import read as read_formula
+from factory.vault.keys import listed
 from factory.vault.ledger import ALL, Entry, Ledger
 from factory.vault.ports import PullFact
 from factory.vault.verify import decide
@@ -116,6 +117,8 @@ class Nobody:
 
     def sign(self, data: bytes) -> str:
         return ""
+
+    changes = staticmethod(listed.changes)
 
 
 class World(RuleBasedStateMachine):

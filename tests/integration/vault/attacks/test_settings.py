@@ -272,7 +272,7 @@ def test_rule_repo_identity_for_a_repeated_action(own: Keep, off: Blind) -> Seen
     off.settings()
     off.patch.setattr(Pinned, "_freeze", lambda self, why: None)
     off.patch.setattr(Dispatcher, "_whole", lambda self, main: [
-        self._entry("TRUST", "_", evidence) for evidence in self._look.trusted(main)])  # fmt: skip
+        self._entry(kind, "_", evidence) for kind, evidence in self._look.trusted(main)])  # fmt: skip
     assert starts(Keep(own.site, own.root / "again", own.forge_home)) == 2
     return Seen("allows", "frozen")
 

@@ -174,7 +174,9 @@ def test_the_ledger_that_came_of_it_is_audited_from_a_cold_clone(keep: Signing, 
     own = tmp_path / "own"
     sshsig.make_key(own, "x")
     strict = audit_ledger(keep.deployment, keys=[own.with_name("own.pub")], root="0" * 40)
-    assert {fault["code"] for fault in strict["faults"]} == {"not-signed", "other-root"}
+    assert {fault["code"] for fault in strict["faults"]} == {"not-signed", "bad-signature", "other-root"}
+    asked = audit_ledger(keep.deployment, keys=[host_key(keep.deployment.state).with_suffix(".pub")])
+    assert [(fault["seq"], fault["code"]) for fault in asked["faults"]] == [(0, "not-signed")]
     with pytest.raises(UsageError, match=r"give|no public key"):
         audit_ledger(keep.deployment, keys=[own])
 

@@ -25,6 +25,7 @@ from factory.process.lock import is_held
 from factory.vault.chain import Chain
 from factory.vault.dispatch import Dispatcher, Patience
 from factory.vault.gather import Handed
+from factory.vault.keys import listed
 from factory.vault.ledger import Entry
 from factory.vault.ports import Order, Outcome, PullFact, Repo, Settings
 from factory.vault.watch.instance import enlist, lock_of
@@ -103,6 +104,8 @@ class Outside:
 
     def sign(self, data: bytes) -> str:
         return ""
+
+    changes = staticmethod(listed.changes)
 
 
 @dataclass

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from base64 import b64encode
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,10 @@ from factory.errors import UsageError
 from factory.git import objects
 from factory.ops.edit import CannotEdit
 from factory.vault.keys import agekey
-from factory.vault.keys.changing import put, reseal, take_away
+from factory.vault.keys.changing import Place, put, reseal, take_away
 from factory.vault.keys.envelope import unseal
 from factory.vault.keys.errors import KeyMissing, SecretRefused
-from factory.vault.keys.labels import RECIPIENTS, file_of, label_of, read_recipients
+from factory.vault.keys.labels import RECIPIENTS, Recipients, file_of, label_of, read_recipients
 from factory.vault.keys.opening import Opener
 from tests.unit.vault.keys.shelves import House, house
 
@@ -144,6 +146,96 @@ def test_another_host_joins_by_setting_a_secret_or_being_let_in(here: House, tmp
     assert [len(kept.label.keys) for kept in other.place().shelf.secrets if kept.label] == [2, 1]
     other.tip = here.land(reseal(here.place(), add={}, drop=(), new_key=False))
     assert value(other, "TOKEN") == b"one"
+
+
+# --- with which key a host signs the ledger ---------------------------------------------------------------------------
+
+def ssh(name: str) -> str:
+    """A public key, as far as its form goes."""
+    parts = (b"ssh-ed25519", name.encode() * 16)
+    return f"ssh-ed25519 {b64encode(b''.join(len(part).to_bytes(4, 'big') + part for part in parts)).decode()}"
+
+
+SSH = {name: ssh(name) for name in ("h1", "h2", "x1")}
+
+
+def signing(here: House, in_force: dict[str, str], own: str = "h1") -> Place:
+    return replace(here.place(), host_key=SSH[own], in_force=in_force)
+
+
+def listed(here: House) -> Recipients:
+    return read_recipients(objects.read_file(here.mirror, here.tip, RECIPIENTS))
+
+
+def test_a_host_that_the_ledger_knows_needs_no_word_of_its_key(here: House) -> None:
+    change = put(signing(here, {"h1": SSH["h1"]}), "TOKEN", b"x", ["release@1"])
+    here.land(change)
+    assert listed(here).host_keys == {}
+    assert "ledger" not in change.body
+    assert reseal(signing(here, {"h1": SSH["h1"]}), add={}, drop=(), new_key=False).edits == ()
+
+
+def test_another_host_joins_and_leaves_with_both_its_keys(here: House) -> None:
+    here.set("TOKEN", b"one")
+    known = {"h1": SSH["h1"]}
+    change = reseal(signing(here, known), add={}, drop=(), new_key=False, hosts={"h2": f"{ANNS} {SSH['h2']}"})
+    assert f"- from now on h2: `{SSH['h2']}`" in change.body
+    assert "no more" not in change.body
+    here.land(change)
+    assert listed(here).host_keys == {"h1": SSH["h1"], "h2": SSH["h2"]}
+    assert listed(here).dispatchers["h2"] == ANNS
+    data = objects.read_file(here.mirror, here.tip, file_of("TOKEN"))
+    assert unseal(data or b"", [ANN], "x").value == b"one"
+
+    both = {name: SSH[name] for name in ("h1", "h2")}
+    change = reseal(signing(here, both), add={}, drop=("h2",), new_key=False)
+    assert f"- no more h2: `{SSH['h2']}`" in change.body
+    here.land(change)
+    assert (listed(here).host_keys, set(listed(here).dispatchers)) == ({"h1": SSH["h1"]}, {"h1"})
+
+
+def test_a_host_that_joins_by_setting_a_secret_takes_no_other_away(here: House) -> None:
+    """The file said nothing of keys; what it says now must be all that is in force, and the new one."""
+    change = put(signing(here, {"x1": SSH["x1"]}), "TOKEN", b"x", ["release@1"])
+    here.land(change)
+    assert listed(here).host_keys == {"h1": SSH["h1"], "x1": SSH["x1"]}
+    assert f"- from now on h1: `{SSH['h1']}`" in change.body
+
+
+def test_a_host_with_another_key_than_before_proposes_it_in_place_of_that(here: House) -> None:
+    change = reseal(signing(here, {"h1": SSH["x1"]}), add={}, drop=(), new_key=False)
+    here.land(change)
+    assert listed(here).host_keys == {"h1": SSH["h1"]}
+    assert all(words in change.body for words in (f"from now on h1: `{SSH['h1']}`", f"no more h1: `{SSH['x1']}`"))
+
+
+def test_a_host_without_openssh_joins_as_a_reader_only(here: House) -> None:
+    here.land(reseal(signing(here, {"h1": SSH["h1"]}), add={}, drop=(), new_key=False, hosts={"h2": ANNS}))
+    assert (listed(here).dispatchers["h2"], listed(here).host_keys) == (ANNS, {})
+
+
+def test_the_last_key_is_replaced_and_not_revoked_alone(here: House) -> None:
+    place = replace(here.place(), in_force={"x1": SSH["x1"]})
+    with pytest.raises(UsageError, match="the last that signs the ledger"):
+        reseal(place, add={}, drop=("x1",), new_key=False)
+    here.land(reseal(signing(here, {"x1": SSH["x1"]}), add={}, drop=("x1",), new_key=False))
+    assert listed(here).host_keys == {"h1": SSH["h1"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "words"),
+    [
+        ("H2", f"{ANNS} {SSH['h2']}", "no name of a host"),
+        ("h2", SSH["h2"], "no public key"),
+        ("h2", f"{ANNS} ssh-ed25519 x", "no public key of SSH"),
+        ("h2", "", "no public key"),
+    ],
+    ids=["name", "no age key", "no ssh key", "nothing"],
+)
+def test_hosts_that_cannot_join(here: House, name: str, keys: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words) as said:
+        reseal(signing(here, {}), add={}, drop=(), new_key=False, hosts={name: keys})
+    assert "factory secret list" in str(said.value.hint)
 
 
 @pytest.mark.parametrize(

@@ -200,6 +200,18 @@ class TestLabels:
         assert given.holder(THEIRS) == "ann (recovery)"
         assert given.holder("age1" + "x" * 50) == "age1xxxxxxxxxxxx..."
 
+    def test_the_hosts_keys_stand_beside_them_where_there_are_any(self) -> None:
+        key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIL3S49WMPdry1QNVmwKVml2LesgPnp+nhmY3iXTqQjXL"
+        given = Recipients({"h1": MINE}, {}, {"h1": key, "h-2": key})
+        assert read_recipients(given.write()) == given
+        assert b"host_keys" not in Recipients({"h1": MINE}).write(), "as every version has read it"
+        assert given.keys == (MINE,), "nothing is encrypted to them"
+        for bad in (f"{key} ann@laptop", f" {key}", "ssh-ed25519 AAAA", "x", MINE):
+            with pytest.raises(ConfigInvalid, match=r"host_keys\.h1"):
+                read_recipients(f'v = 1\n[host_keys]\nh1 = "{bad}"\n'.encode())
+        with pytest.raises(ConfigInvalid, match="is no name"):
+            read_recipients(f'v = 1\n[host_keys]\nH1 = "{key}"\n'.encode())
+
     def test_every_problem_of_recipients_is_told_at_once(self) -> None:
         text = f'v = 2\nmore = 1\n[dispatchers]\n"H 1" = "{MINE}"\nh2 = 5\n[recovery]\nann = "age1nothing"\n'.encode()
         with pytest.raises(ConfigInvalid) as raised:

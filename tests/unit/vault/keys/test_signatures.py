@@ -22,7 +22,7 @@ from factory.vault.keys.approving import (
     signed_bytes,
 )
 from factory.vault.keys.errors import KeyMissing
-from factory.vault.keys.hostkeys import HostKeys, host_key, make_keys
+from factory.vault.keys.hostkeys import HostKeys, forget_old, host_key, make_keys, make_next, next_key, wanted
 from factory.vault.keys.sshsig import Signer, fits, make_key, public_key, sign
 from factory.vault.ports import Unclear
 from factory.vault.verify import statement
@@ -75,6 +75,22 @@ class TestKeys:
         with pytest.raises(Unclear, match="signing the ledger"):
             HostKeys(tmp_path, lambda pulls: ()).sign(b"x")
         assert host_key(tmp_path).read_text() == "junk"
+
+    def test_a_key_to_come_signs_where_it_is_in_force_and_takes_the_others_place(self, tmp_path: Path) -> None:
+        old = make_keys(tmp_path, "h1").ssh
+        new = make_next(tmp_path, "h1")
+        assert (wanted(tmp_path), make_next(tmp_path, "h1")) == (new, new), "it is made once"
+        said = [({f"h1 {old}"}, old), ({f"h2 {old}", f"h1 {new}"}, new), (set(), old), ({f"h1 {new}x"}, old)]
+        for lines, key in said:
+            text = HostKeys(tmp_path, lambda pulls: (), lambda lines=lines: frozenset(lines)).sign(b"batch")
+            assert fits(text, "ledger@1", b"batch", [Signer(1, key)], 1)
+        assert forget_old(tmp_path) == old
+        assert not next_key(tmp_path).exists()
+        assert (wanted(tmp_path), make_keys(tmp_path, "h1").ssh) == (new, new)
+        make_next(tmp_path, "h1")
+        next_key(tmp_path).with_name("host_key.new.pub").replace(host_key(tmp_path).with_name("host_key.pub"))
+        assert forget_old(tmp_path) == new, "cut off half way, it goes on"
+        assert sorted(p.name for p in host_key(tmp_path).parent.iterdir()) == ["age.key", "host_key", "host_key.pub"]
 
     def test_a_host_without_one_signs_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert HostKeys(tmp_path, lambda pulls: ()).sign(b"x") == ""

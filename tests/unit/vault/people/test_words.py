@@ -46,7 +46,8 @@ def test_every_code_has_its_words() -> None:
 
 
 def test_no_words_outlive_their_code() -> None:
-    assert MEANINGS.keys() - said() - PEOPLE - {"changed", "ledger-gone", "bad-entry", "begun-anew"} == set()
+    handed = {"bad-recipients"}  # by what the trusted part is handed
+    assert MEANINGS.keys() - said() - PEOPLE - handed - {"changed", "ledger-gone", "bad-entry", "begun-anew"} == set()
 
 
 def test_an_unknown_code_is_told_as_such() -> None:

@@ -28,7 +28,7 @@ from factory.vault.run.control import Artifact, Control
 from factory.vault.run.effects import EFFECTS
 from factory.vault.run.gate import Gate, Shut
 from factory.vault.run.redact import Redactor
-from factory.vault.run.result import Ending, ending, passed, said, taken
+from factory.vault.run.result import KEPT_BACK, Ending, Note, ending, passed, said, taken
 from factory.vault.run.runlog import RunLog
 from factory.vault.run.tools import EffectFailed, Tools, Work
 
@@ -142,7 +142,8 @@ class Attempt:
             log.line(f"result: {words}: left out")
         shown, hits = passed(found, self.redactor)
         if hits:
-            return f"done; its result was kept back: it held {', '.join(map(str, hits))}", {}
+            log.line(f"result: kept back: it held {', '.join(map(str, hits))}")
+            return f"done; {KEPT_BACK}", {}
         return "done", shown
 
     def _looked(self, work: Work) -> tuple[str, str, dict[str, str]]:
@@ -217,15 +218,18 @@ class Attempt:
                      stopped=bool(ended.why), built=control.taken)  # fmt: skip
         log.line(f"steps: {how} {told.codes} {ended.why}{told.trouble}")
         if how is not Ending.DONE or len(told.codes) != len(order.formula.steps):
-            raise Failed(self._why(how, ended.why, broker))
+            raise Failed(self._why(how, ended.why, Note.NONE if broker is None else broker.noted.note))
         result = told.result if isinstance(told.result, dict) else {}
         return result, told.artifacts
 
-    def _why(self, how: Ending, why: str, broker: Broker | None) -> str:
-        words = {Ending.FAILED: "its step failed", Ending.STOPPED: "it was stopped",
-                 Ending.NOT_BUILT: "the sandbox did not start"}.get(how, "its step did not end")  # fmt: skip
-        notes = [why, *(broker.noted.refused[:3] + broker.noted.failed[:3] if broker is not None else [])]
-        return "; ".join([words, *(note for note in notes if note)])
+    def _why(self, how: Ending, starter: str, note: Note) -> str:
+        """In words of ours. ``starter``: what built the sandbox said; once the run has begun, it could have said it."""
+        if how is Ending.NOT_BUILT:
+            return f"the sandbox did not start: {starter}"
+        if how is Ending.FAILED:
+            more = self.gate.closed or note
+            return f"its step failed; {more}" if more else "its step failed"
+        return f"it was stopped; {self.gate.closed or 'a run has bounds: time, memory, output'}"
 
     def _left(self) -> float:
         return max(0.1, self.order.formula.minutes * self.tools.minute_s - (time.monotonic() - self._began))

@@ -14,7 +14,7 @@ import ssl
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
@@ -28,6 +28,7 @@ from factory.vault.ports import Order
 from factory.vault.run.asked import HTTPS, Asked, Refused, allowed, read
 from factory.vault.run.gate import Gate, Shut
 from factory.vault.run.redact import Redactor
+from factory.vault.run.result import Note
 
 REQUEST_S = 60.0
 """Of one request, whole: after it nothing of it is under way any more."""
@@ -80,12 +81,17 @@ def secured(name: str, port: int, addresses: Sequence[str], context: ssl.SSLCont
 
 @dataclass
 class Noted:
-    """What went through and what did not, in words without any content."""
+    """How many requests went through and how many did not. Which ones, only ``say`` is told: a run chooses that."""
 
-    passed: list[str] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
+    passed: int = 0
+    refused: int = 0
+    failed: int = 0
     bytes: int = 0
+
+    @property
+    def note(self) -> Note:
+        """What may be said of it outside this host."""
+        return Note.REFUSED if self.refused else Note.FAILED if self.failed else Note.NONE
 
 
 class Broker:
@@ -124,20 +130,19 @@ class Broker:
             what = str(asked)
             answer = self._served(asked, body)
         except (Refused, Shut) as refused:
-            self._note(self.noted.refused, f"refused: {refused}")
+            words = f"{what}: {refused}" if isinstance(refused, Shut) else str(refused)
+            self._say(f"broker: refused: {words}")
+            with self._lock:
+                self.noted.refused += 1
             answer = _answer(403, {"X-Factory-Refused": _header(str(refused))}, b"")
         except (OSError, http.client.HTTPException) as error:
             # The kind of error is told, not its words: they may quote what the other side sent.
-            self._note(self.noted.failed, f"failed: {what}: {type(error).__name__}")
+            self._say(f"broker: failed: {what}: {type(error).__name__}")
+            with self._lock:
+                self.noted.failed += 1
             answer = _answer(502, {}, b"")
         with contextlib.suppress(OSError):
             client.sendall(answer)
-
-    def _note(self, where: list[str], words: str) -> None:
-        self._say(f"broker: {words}")
-        with self._lock:
-            if len(where) < 50:
-                where.append(words)
 
     def _served(self, asked: Asked, body: bytes) -> bytes:
         allowed(asked, self._hosts, self._never)
@@ -148,12 +153,12 @@ class Broker:
         if not asked.reads:
             headers |= self._key(asked, body)
         with self._lock:
-            if len(self.noted.passed) >= MOST_REQUESTS or self.noted.bytes > MOST_BYTES:
+            if self.noted.passed >= MOST_REQUESTS or self.noted.bytes > MOST_BYTES:
                 raise Refused(f"{asked}: more than one run may ask for")
         with self._door.keep(self._connect(asked.name, asked.port)) as upstream, _cut(upstream, REQUEST_S):
             # As late as can be: between the ledger's answer and the first byte nothing is waited for.
             if asked.reads:
-                self._gate.read(str(asked))
+                self._gate.read()
             else:
                 self._gate.change(str(asked))
             status, told, data = _exchange(upstream, asked, headers, body)
@@ -161,7 +166,7 @@ class Broker:
             self._gate.came_to_nothing(str(asked))
         with self._lock:
             self.noted.bytes += len(data)
-            self.noted.passed.append(f"{asked}: {status}")
+            self.noted.passed += 1
         self._say(f"broker: {asked}: {status}, {len(data)} bytes")
         return self._stripped(asked, status, told, data)
 

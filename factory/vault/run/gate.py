@@ -15,7 +15,7 @@ READ_AGAIN_S = 5.0
 
 
 class Shut(Exception):
-    """Why nothing more may be done; the run ends."""
+    """Why nothing more may be done; the run ends. The words are ours alone: nothing that a run asked for is in them."""
 
 
 class Gate:
@@ -35,19 +35,19 @@ class Gate:
         """
         if self._clock() > self._order.deadline:
             raise self._close("the start came too late after STARTED")
-        self._ask("the start")
+        self._ask()
 
     def change(self, what: str) -> None:
         """Before every effect and every request that changes something: the ledger is asked anew. Raises Shut."""
-        self.still(what)
+        self.still()
         with self._lock:
             self.tried.append(what)
 
-    def still(self, what: str) -> None:
+    def still(self) -> None:
         """Before something that prepares a change and is no change yet. Raises Shut."""
         if self._order.probe:
-            raise self._close(f"{what}: a probe only looks")
-        self._ask(what)
+            raise self._close("a probe only looks")
+        self._ask()
 
     def came_to_nothing(self, what: str) -> None:
         """The other side said that it did not do what was let through last under these words."""
@@ -55,28 +55,33 @@ class Gate:
             if what in self.tried:
                 self.tried.remove(what)
 
-    def read(self, what: str) -> None:
+    def read(self) -> None:
         """Before a request that only reads. Raises Shut."""
         if not self._order.probe and self._clock() - self._answered > READ_AGAIN_S:
-            self._ask(what)
+            self._ask()
 
     def shut(self, why: str) -> None:
         """Let nothing more through, whatever the ledger says."""
         self._close(why)
 
-    def _ask(self, what: str) -> None:
+    @property
+    def closed(self) -> str:
+        """Why nothing more is let through; empty: it is open."""
         with self._lock:
-            if self._shut:
-                raise Shut(self._shut)
+            return self._shut
+
+    def _ask(self) -> None:
+        if why := self.closed:
+            raise Shut(why)
         if self._order.probe:
             return
         try:
             good = self._fence(self._order)
         except Exception as error:
             # Whatever keeps the ledger from being read keeps the effect from happening.
-            raise self._close(f"{what}: the ledger cannot be read: {type(error).__name__}: {error}") from None
+            raise self._close(f"the ledger cannot be read: {type(error).__name__}: {error}") from None
         if not good:
-            raise self._close(f"{what}: the ledger no longer says that this run may")
+            raise self._close("the ledger no longer says that this run may")
         self._answered = self._clock()
 
     def _close(self, why: str) -> Shut:

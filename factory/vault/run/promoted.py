@@ -39,7 +39,7 @@ class PromoteFile:
     def _copy(work: Work, source: Path, target: Path, digest: str) -> None:
         fresh = target.with_name(f".{target.name}-{work.order.run}")
         found = hashlib.sha256()
-        work.gate.still(f"copy {source} to {target.parent}")
+        work.gate.still()
         try:
             with _opened(source) as reader, fresh.open("xb") as writer:
                 while piece := reader.read(_CHUNK):

@@ -28,13 +28,25 @@ FIELDS: Mapping[str, re.Pattern[str] | str] = {
 
 
 class Ending(StrEnum):
-    """All that is told of how a step ended; its exit code itself would be a byte of anything."""
+    """All that is told of how the steps ended; an exit code itself would be a byte of anything."""
 
     DONE = "done"
     FAILED = "failed"
     STOPPED = "stopped"
-    """Out of time, memory, output."""
+    """Out of time, memory, output: which of them, the log says."""
     NOT_BUILT = "not built"
+
+
+class Note(StrEnum):
+    """All that is told of the requests of a run that failed. Method, host, path, number and order are the run's own
+    choice: they stay in the log on the host."""
+
+    NONE = ""
+    REFUSED = "a request of it was refused"
+    FAILED = "a host that it asked did not answer"
+
+
+KEPT_BACK = "its result was kept back: something secret stood in it"
 
 
 def ending(code: int | None, *, stopped: bool, built: bool) -> Ending:

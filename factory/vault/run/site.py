@@ -64,7 +64,7 @@ class PublishSite:
     def _switch(self, work: Work, site: _Site, version: str, before: str) -> None:
         assert work.tree is not None
         where = f"{work.text('place')} ({site.place})"
-        work.gate.still(f"write {version} for {where}")
+        work.gate.still()
         site.versions.mkdir(mode=0o755, exist_ok=True)
         for left in site.versions.glob(".new-*"):
             shutil.rmtree(left)  # nobody else is at it: we hold the lock

@@ -103,7 +103,8 @@ class Work:
         data = b"\n".join(text if isinstance(text, bytes) else text.encode() for text in texts)
         hits = self.redactor.find(data)
         if hits:
-            raise EffectFailed(f"{what}: it holds {', '.join(map(str, hits))}")
+            self.say(f"{what}: it holds {', '.join(map(str, hits))}")
+            raise EffectFailed(f"{what}: something secret stands in it")
 
 
 class Effect(Protocol):

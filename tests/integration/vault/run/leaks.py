@@ -22,6 +22,7 @@ from factory.vault.ports import Order, Outcome
 from factory.vault.run.encodings import ENCODINGS
 from factory.vault.run.inside import layout
 from factory.vault.run.redact import Redactor
+from factory.vault.run.result import KEPT_BACK
 from tests.integration.vault.run.conftest import Tried
 from tests.integration.vault.run.house import CANARY, INSTANCE, NOW, House, Outside, formula, token
 from tests.integration.vault.run.shop import REPO, Shop, view_of
@@ -115,7 +116,7 @@ def row(encoding: str, hunt: Hunt) -> dict[str, str]:
     assert not hunt.holds(*on_forge)
     assert (failed.state, failed.words, failed.result) == (plain.state, plain.words, plain.result)
     assert ("error says" in house.log(failing)) == (cells["log artifact"] == CUT)
-    kept = outcome.result == {} and "CANARY" in outcome.words
+    kept = outcome.result == {} and outcome.words == f"done; {KEPT_BACK}" and "held CANARY (" in house.log(order)
     return cells | {
         "result field": KEPT if kept else "?", "comment": KEPT if kept else "?", "exit code": NONE, "error": NONE,
         "file name": NONE, "tag message": NONE,
@@ -149,13 +150,17 @@ byte of its database and repos were searched for the canary in all twelve forms.
 **0 of {count} reached git or the forge.**
 
 - *{cut}*: it was printed; in the log, which stays on the dispatcher's host (0600), stands the secret's name instead.
-- *{kept}*: the piece in which it stood stays behind, the whole result or a piece of the log; what is told is which
-  secret, in which form.
+- *{kept}*: the piece in which it stood stays behind, the whole result or a piece of the log; that something was kept
+  back is told, and which secret in which form stands in the log.
 - *{none}*: nothing of the run goes through that channel. Files leave under names of ours, tag and release say what was
   approved, and of 256 exit codes and any error text "its step failed" is told.
 
 What this cannot find: a value enciphered, or spread over many results. Against that stand the typed result, its caps,
-and the broker, which keeps a secret out of the sandbox altogether.
+and the broker, which keeps a secret out of the sandbox altogether. How much a run says by how it ends is measured
+([attack 29](vault-attacks.md)): it is one of four fixed endings, and of its requests one of three fixed texts; hosts,
+paths and numbers stay in the log. *When* it ends it chooses itself, and whoever sees the ledger sees that to the
+second: of a run of a quarter of an hour that may be ten bits. What a run sends to a host that it may ask is for that
+host to read.
 
 The page is written by `python -m tests.integration.vault.run.leaks`; a test runs it all again and compares.
 

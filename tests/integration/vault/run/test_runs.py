@@ -90,4 +90,5 @@ def test_an_unknown_effect_is_refused_before_anything_runs(house: House) -> None
 def test_time_is_up(house: House) -> None:
     order = house.order(formula("import time\ntime.sleep(60)"))
     outcome = house.run(order, runner=house.runner(minute_s=1.0))
-    assert (outcome.state, outcome.words) == ("clean", "it was stopped; its time is up")
+    assert (outcome.state, outcome.words) == ("clean", "it was stopped; a run has bounds: time, memory, output")
+    assert "its time is up" in house.log(order)

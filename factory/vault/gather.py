@@ -54,14 +54,13 @@ class Gather:
         self.standing: dict[str, str] = {}
         """Of those, what holds until ``main`` or the version in force is another one."""
         self.merges: dict[str, tuple[str, Commit]] = {}
-        """Added action files by id: branch and the commit that added them first."""
+        """Added action files by id: branch and the commit that added them first, as the ledger has it where it does."""
         self._scanned = {MAIN: "", AUTO: ""}
 
     def scan(self) -> list[str]:
         """Ids of action files that were added and of which the ledger says nothing yet; edits of old ones are told."""
         for base in (MAIN, AUTO):
-            tip = self.tips.get(f"refs/heads/{base}", "")
-            since = self._scanned[base]
+            tip, since = self.tips.get(f"refs/heads/{base}", ""), self._scanned[base]
             if not tip or tip == since:
                 continue
             if since and not self._h.git.is_ancestor(since, tip):  # git would leave merges out, and ours are gone
@@ -74,7 +73,10 @@ class Gather:
                     if not ID.fullmatch(name) or not change.path.endswith(b".toml"):
                         name = f"bad-{sha256(change.path)[:16]}"  # refused by that name
                     if change.status == "A":
-                        self.merges.setdefault(name, (base, commit))
+                        oid = str(self.ledger.state(name).verified.get("merge", commit.oid))
+                        hidden = oid != commit.oid and self._h.git.is_ancestor(oid, tip)  # by swapped parents
+                        first = self._h.git.history(oid, f"{oid}^1")[0] if hidden else commit
+                        self.merges.setdefault(name, (base, first))
                     else:
                         self.alarms[name] = f"{commit.oid[:12]} changes a merged action file; that has no effect"
             self._scanned[base] = tip
@@ -139,7 +141,6 @@ class Gather:
         first, head = (*commit.parents, "", "")[:2]
         places = [f"{oid}:{FOLDER}{name}.toml" for oid in (commit.oid, head or commit.oid)]
         data, at_head = git.read(places, MAX_BYTES)
-        line = git.run("rev-list", "--first-parent", tip, *([f"^{first}"] if first else [])).decode("ascii").split()
         try:
             action, formula = self.request(id)
         except Refused as refused:
@@ -157,7 +158,7 @@ class Gather:
         branch_off = git.pure("merge-base", first, head, codes=(0, 1, 128)) if base == MAIN and head else ""
         settings = self._h.sentinel.settings()
         verified = decide(Case(
-            id=name, base=base, merge=commit, reachable=commit.oid in line,
+            id=name, base=base, merge=commit, reachable=git.is_ancestor(commit.oid, tip),
             tree=git.pure("rev-parse", f"{commit.oid}^{{tree}}"),
             expected_tree=git.merged_tree(first, head) if head else "",
             data=data, at_head=at_head, pulls=pulls, repo=self.pinned("repo"),

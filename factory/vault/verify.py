@@ -34,7 +34,7 @@ class Case:
     """Branch it was merged into."""
     merge: Commit
     reachable: bool
-    """Whether the merge is on that branch's first-parent history now."""
+    """Whether that branch holds the merge now; it was on its first-parent history when it was first seen."""
     tree: str
     expected_tree: str
     """What merging gives when we do it."""

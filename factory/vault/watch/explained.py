@@ -62,7 +62,7 @@ class Explained(Around):
             since = first  # the ledger was begun anew
         if not self.git.is_ancestor(since, main):
             return  # rewritten: the trusted part itself freezes
-        found = unexplained(self.git.history(main, since), self._listings, self._approved)
+        found = unexplained(self.git.history(main, since), since, self._listings, self._approved)
         new = [commit for commit in found if commit.oid not in self._named()] if found else []
         if new and chain.ledger.frozen:
             return  # for another reason; whoever unfreezes it is told of this one then
@@ -128,13 +128,16 @@ class Explained(Around):
 
 
 def unexplained(
-    commits: Iterable[Commit], listings: Callable[[], set[str]], approved: Callable[[Commit], bool]
+    commits: Iterable[Commit], since: str, listings: Callable[[], set[str]], approved: Callable[[Commit], bool]
 ) -> list[Commit]:
-    """Those first-parent commits of ``main`` that nothing explains. ``listings`` and ``approved`` are asked only where
-    they are needed."""
-    found = []
+    """Those first-parent commits of ``main`` after ``since`` that nothing explains. ``listings`` and ``approved`` are
+    asked only where they are needed."""
+    found, before = [], since
     for commit in commits:
-        if len(commit.parents) == 1:
+        before, straight = commit.oid, commit.parents[:1] == (before,)
+        if not straight:
+            good = False  # a merge with swapped parents: what was looked at is not on the first-parent history any more
+        elif len(commit.parents) == 1:
             good = commit.oid in listings()
         else:
             good = len(commit.parents) == 2 and (any(map(_judged, commit.changes)) or approved(commit))

@@ -219,6 +219,13 @@ class Keep:
         )
         return Chain(git, self.root / name / "ledger.json", lambda data: "")
 
+    def thaw(self) -> None:
+        """Let a frozen vault go on, as an admin does it who looked."""
+        chain, now = self.chain(fresh("thaw"), DISPATCHER), datetime.now(UTC).replace(microsecond=0)
+        chain.sync()
+        words = {"words": "the test looked"}
+        assert chain.append([Entry("UNFREEZE", ALL, secrets.token_hex(16), "person/1", now, evidence=words)])
+
     # ---- git, as anybody -------------------------------------------------------------------------------------------
 
     def commit(self, files: Mapping[str, bytes | None], *parents: str, **more: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from factory.config.role import Digest
 from factory.config.shape import Shape
@@ -14,6 +14,19 @@ from factory.formula.vault import VaultShape
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Text = Annotated[str, Field(min_length=1, max_length=100_000, pattern=r"^[^\x00]*$")]
 LabelName = Annotated[str, Field(pattern=r"^[^\x00-\x1f,]{1,50}$")]
+
+
+SECRETS = "vault/secrets"
+
+
+def _quotable(path: str) -> str:
+    plain = "/".join(part for part in path.casefold().split("/") if part not in ("", "."))
+    if f"{plain}/".startswith(f"{SECRETS}/"):
+        raise ValueError(f"{SECRETS} is never in a session's view, encrypted or not")
+    return path
+
+
+Quotable = Annotated[Place, AfterValidator(_quotable)]
 
 
 class InputShape(Shape):
@@ -32,8 +45,8 @@ class ContextShape(Shape):
 
     files: list[Place] = Field(default_factory=list)
     """files of the project, read at the base commit; absent ones are left out"""
-    ops: list[Place] = Field(default_factory=list)
-    """files of the ops repo"""
+    ops: list[Quotable] = Field(default_factory=list)
+    """files of the ops repo, but none of its secrets"""
     graph: bool = False
     """whether a summary of the knowledge graph is added"""
     max_bytes: Annotated[int, Field(ge=0, le=1_000_000)] = 60_000

@@ -100,6 +100,8 @@ def test_a_minimal_one() -> None:
         (HEAD + "steps = []\n", 6, "steps is empty"),
         (HEAD + STEP + 'needs = ["s"]\n', 10, "s -> s"),
         (HEAD + STEP.replace("hello", "a\\u0000b"), 9, "which it may not be"),
+        (HEAD + '[context]\nops = ["vault/secrets/PROD.age"]\n' + STEP, 7, "never in a session's view"),
+        (HEAD + '[context]\nops = ["vault/./Secrets//PROD.age"]\n' + STEP, 7, "never in a session's view"),
         ("schema = 2\n" + HEAD[11:] + STEP, 1, "schema is 2"),
     ],
 )

@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from factory.config.role import load_roles
+from factory.errors import ConfigInvalid
+from factory.formula.load import load_formula
+from factory.formula.model import Context
 from factory.git import objects
+from factory.session.prompt import context_files
 from factory.vault.keys import agekey, opening
 from factory.vault.keys.envelope import Envelope
 from factory.vault.keys.errors import SecretRefused
@@ -19,6 +24,19 @@ from tests.unit.vault.keys.shelves import House, house
 
 PROD, DOCS = b"the key to production", b"the key to the docs"
 SITE = "publish-site@1"
+QUOTES = "it happens: what is encrypted stands in a prompt"
+WORK = """schema = 1
+name = "work"
+version = 1
+role = "dev"
+description = "d"
+[context]
+ops = ["%s"]
+[[steps]]
+id = "s"
+kind = "agent"
+prompt = "{{ context.ops | quoted }}"
+"""
 
 
 @pytest.fixture
@@ -99,3 +117,25 @@ def test_rule_secrets_as_of_the_last_trust(here: House) -> Seen:
     assert opened(here, "PROD", "release@1", trust=trusted) == PROD
     off = opened(here, "PROD", "release@1")
     return Seen("-", "the run gets what was trusted", RUNS if off == b"mine" else "it gets something else")
+
+
+@rule("Secrets are never in a session's view: no formula of a session may quote a file of vault/secrets",
+      vault="such a formula is none", off=QUOTES,
+      check="what a formula quotes of the ops repo is not below vault/secrets")  # fmt: skip
+def test_rule_never_in_a_sessions_view(here: House) -> Seen:
+    """All else that a session sees is a clone of the project, from which no token of ours reaches the ops repo."""
+    roles = load_roles({}).known
+
+    def loaded(path: str) -> Context:
+        return load_formula((WORK % path).encode(), "formulas/work.toml", roles=roles, checks=frozenset()).context
+
+    assert loaded("knowledge/dev/memory.md").ops == ("knowledge/dev/memory.md",)
+    for path in (file_of("PROD"), label_of("PROD"), "vault//secrets/PROD.age", "vault/secrets/recipients.toml"):
+        with pytest.raises(ConfigInvalid) as refused:
+            loaded(path)
+        assert "never in a session's view" in refused.value.problems[0].message
+    objects.create_ref(here.mirror, "refs/heads/main", here.tip)
+    told = context_files(Context(ops=(file_of("PROD"),)), here.mirror, here.tip, here.mirror)
+    file = objects.read_file(here.mirror, here.tip, file_of("PROD")) or b""
+    quoted = told["ops"] == {file_of("PROD"): file.decode("utf-8", "replace")}
+    return Seen("-", "such a formula is none", QUOTES if quoted else "")

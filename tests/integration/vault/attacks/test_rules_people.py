@@ -6,11 +6,13 @@ import httpx
 import pytest
 
 from factory.forge.values import CheckState
+from factory.vault import authority, gather
+from factory.vault.ledger import Ledger
 from tests.integration.vault.attacks.blind import Blind
 from tests.integration.vault.attacks.browsing import sign_in
-from tests.integration.vault.attacks.keep import DEV, FACTORY, FOUNDER, VAULT, Asked, Keep
+from tests.integration.vault.attacks.keep import APPROVER, DEV, FACTORY, FOUNDER, VAULT, Asked, Keep
 from tests.integration.vault.attacks.raid import effects, raid
-from tests.integration.vault.attacks.register import Seen, held, rule
+from tests.integration.vault.attacks.register import RUNS, Seen, held, rule
 
 WAYS = ("", "/review", "/reviews", "/merge", "/update", "/files", "/commits")
 ASKING: tuple[dict[str, str], ...] = (
@@ -73,3 +75,29 @@ held("A required check counts only from the account that it names, by its number
      vault="it is left out, and reported",
      off="cannot here: that is the factory's merge of a project; the vault reads no checks",
      check="who posted a status is compared by account id")  # fmt: skip
+
+
+@rule("Approvers and admins are people: a policy that lists an account of the factory is none", forge="allows",
+      vault="the policy stays as it was", check="no account that GENESIS names is listed, and none of them approves")  # fmt: skip
+def test_rule_approvers_and_admins_are_people(own: Keep, off: Blind) -> Seen:
+    """By a change that an admin approved, who took the account for a colleague's."""
+    for version, lists in enumerate(({"admins": (FOUNDER, FACTORY)}, {"approvers": (APPROVER, FACTORY)}), 2):
+        own.edit({"vault/policy.toml": own.policy(version, **lists)})
+        served = own.dispatch()
+        served.turn()
+        assert "does not count: an account of the factory is listed" in served.program.said
+        assert len(served.ledger.trust) == 1
+        own.edit({"vault/policy.toml": own.policy()})  # as it was
+    off.patch.setattr(authority, "bots", nobody)
+    off.patch.setattr(gather, "bots", nobody)
+    off.review("official")  # as where the forge's own list of who may approve names it, too
+    own.edit({"vault/policy.toml": own.policy(4, admins=(FOUNDER, FACTORY))})
+    asked = own.ask(own.action("gamma"))
+    own.review(asked, FACTORY)
+    own.merged(asked)
+    ran = effects(own, asked.id) == 1
+    return Seen("allows", "the policy stays as it was", RUNS if ran else str(own.dispatch().ledger.state(asked.id)))
+
+
+def nobody(ledger: Ledger) -> frozenset[int]:
+    return frozenset()

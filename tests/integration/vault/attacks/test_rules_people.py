@@ -78,7 +78,8 @@ held("A required check counts only from the account that it names, by its number
 
 
 @rule("Approvers and admins are people: a policy that lists an account of the factory is none", forge="allows",
-      vault="the policy stays as it was", check="no account that GENESIS names is listed, and none of them approves")  # fmt: skip
+      vault="the policy stays as it was",
+      check="no account that GENESIS names is listed, and none of them approves")  # fmt: skip
 def test_rule_approvers_and_admins_are_people(own: Keep, off: Blind) -> Seen:
     """By a change that an admin approved, who took the account for a colleague's."""
     for version, lists in enumerate(({"admins": (FOUNDER, FACTORY)}, {"approvers": (APPROVER, FACTORY)}), 2):

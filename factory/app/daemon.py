@@ -246,7 +246,10 @@ def ticker(
         said=said,
     )
     heartbeat = Heartbeat(path, deployment.remote(factory, ops), deployment.host.host, said)
-    return Ticker(observer, performer, gates, WorldStore(state / "worlds" / name), board, heartbeat, said)
+    return Ticker(
+        observer, performer, gates, WorldStore(state / "worlds" / name), board, heartbeat, said,
+        wake_vault=partial(poke, vault_home(state)),
+    )  # fmt: skip
 
 
 def _may_write(deployment: Deployment, known: projects.ProjectState, repo: str, login: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from factory.checks.secrets import guard
@@ -25,6 +25,8 @@ from factory.plan.names import issue_of_branch, log_url
 from factory.plan.vault_pulls import is_vault
 from factory.runs.model import Subject
 
+PACE = timedelta(seconds=5)
+"""From one version to the next: what changes with every turn of a busy minute is one commit, not one each turn."""
 PERSON = "person"
 MERGED_SHOWN = 10
 
@@ -41,6 +43,8 @@ class Board:
     idle: Callable[[], Idle | None]
     health: Callable[[], tuple[Health, ...]]
     said: Callable[[str], None]
+    due: datetime | None = None
+    """When a version that waits is to be written; None: none waits."""
     _last: DashboardFacts | None = field(default=None)
     _written: datetime | None = field(default=None)
 
@@ -49,7 +53,11 @@ class Board:
         mirror = self.mirror()
         tree = objects.read_file(mirror, "refs/heads/main", "prerequisites.md")
         facts = facts_of(world, plan, self.forge_url, tree, self.idle(), self.health())
+        self.due = None
         if not dashboard.changed(self._last, facts, now, written=self._written):
+            return False
+        if self._last is not None and self._written is not None and now < self._written + PACE:
+            self.due = self._written + PACE
             return False
         if self._last is None:
             readme = objects.read_file(mirror, "refs/heads/main", dashboard.PATH)

@@ -141,7 +141,10 @@ class Loop:
         waits = [max(0.0, (d - self.now()) / timedelta(seconds=1)) for d in due]
         # A change in the forge's newest second may not be whole yet: look once more when that second is over.
         soon = [UNSETTLED_S for ticker in self.tickers if not ticker.observer.snapshot.settled]
-        looks = [at for report in self.reports.values() if (at := next_look(report.world, self.now())) is not None]
+        # Approved requests wait until the dispatcher has taken up those before them.
+        soon += [UNSETTLED_S for report in self.reports.values() if report.world.vault.unjudged]
+        looks = [ticker.board.due for ticker in self.tickers if ticker.board.due is not None]
+        looks += [at for report in self.reports.values() if (at := next_look(report.world, self.now())) is not None]
         waits += [max(0.0, (at - self.now()) / timedelta(seconds=1)) for at in looks]
         return min([poll, *waits, *soon])
 

@@ -54,6 +54,8 @@ class Rules:
     view: RulesView | None = None
     authority: Authority | None = None
     _tip: tuple[str | None, object, object] = field(default=(None, None, None))
+    _files: tuple[str, RulesView] | None = None
+    """What the files of a commit say, and which: they are read again when another commit counts."""
 
     def read(
         self, mirror: Path, view: ForgeView, seed: str, ops: RepoName, bots: frozenset[str],
@@ -82,7 +84,11 @@ class Rules:
         told = next((commit for commit in reversed(trusted) if people_at(mirror)(commit) is not None), None)
         if told is not None:
             self.authority = replace(self.authority, commit=told)
-        self.view = read_rules(mirror, tip, self.authority.commit, self.view, self.authority.problems)
+        if self._files is None or self._files[0] != self.authority.commit:
+            self._files = self.authority.commit, read_rules(mirror, self.authority.commit, self.view)
+        said = self._files[1]
+        problems = (*self.authority.problems, *said.problems)
+        self.view = replace(said, pauses=_pauses(mirror, tip), problems=problems)
         self._keep()
         self._tip = (tip, approvals, tuple(trusted))
         return self.view
@@ -116,11 +122,9 @@ def people_at(mirror: Path) -> PeopleAt:
     return read
 
 
-def read_rules(
-    mirror: Path, tip: str, trusted: str, before: RulesView | None, more: tuple[Problem, ...] = ()
-) -> RulesView:
-    """Rules at ``trusted``, pauses at ``tip``; what does not load keeps its last good version."""
-    problems: list[Problem] = list(more)
+def read_rules(mirror: Path, trusted: str, before: RulesView | None) -> RulesView:
+    """Rules at ``trusted``, without pauses; what does not load keeps its last good version."""
+    problems: list[Problem] = []
     stated = before.stated if before is not None else None
     try:
         text = objects.read_file(mirror, trusted, PATH)
@@ -141,11 +145,14 @@ def read_rules(
     texts = dict(before.formula_texts) if before is not None else {}
     texts = {name: texts.get(name, "") for name in catalog.formulas}
     texts |= {name: catalog.text(name).decode() for name in catalog.formulas if name not in catalog.broken}
-    paused = tuple(
+    found = (*problems, *roles.problems, *clashes, *catalog.problems)
+    return RulesView(config, stated, catalog.formulas, texts, roles.known, (), found)
+
+
+def _pauses(mirror: Path, tip: str) -> tuple[Pause, ...]:
+    return tuple(
         parse(path.rpartition("/")[2].removesuffix(".toml"), data) for path, data in _files(mirror, tip, "pauses")
     )
-    found = (*problems, *roles.problems, *clashes, *catalog.problems)
-    return RulesView(config, stated, catalog.formulas, texts, roles.known, paused, found)
 
 
 def _files(mirror: Path, commit: str, folder: str) -> list[tuple[str, bytes]]:

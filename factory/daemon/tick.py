@@ -15,6 +15,7 @@ from factory.effects.perform import Ending, Outcome, Performer
 from factory.errors import Problem
 from factory.forge.values import RepoName
 from factory.forge.view import ForgeView, Key
+from factory.plan import vault_pulls
 from factory.plan.effect import Effect, Plan
 from factory.plan.model import World
 from factory.plan.operations import FinishRun, MergePull
@@ -51,6 +52,8 @@ class Ticker:
     board: Board
     heartbeat: Heartbeat
     said: Callable[[str], None]
+    wake_vault: Callable[[], object] = lambda: None
+    """Makes this host's dispatcher look at once."""
     _touched: set[Key] = field(default_factory=set)
     _told: tuple[Problem, ...] = ()
     _world: World | None = None
@@ -76,6 +79,8 @@ class Ticker:
             self.said(f"{_about(effect)}: {effect.reason}")
         outcomes = self.performer.perform(plan.effects)
         self._note(outcomes, world)
+        if any(outcome.effect.kind == vault_pulls.MERGE for outcome in outcomes):
+            self.wake_vault()
         self.heartbeat.beat(world.live, view.ops.refs, now)
         self.board.update(world, plan, now)
         return TickReport(now, world, plan, (*resumed, *outcomes), view.requests, number, view)

@@ -39,6 +39,8 @@ MAIN = "refs/heads/main"
 FILE_PENDING = "file_pending"
 """The host effect whose only trace is a file for a person, written here."""
 NEVER = datetime.min.replace(tzinfo=UTC)
+TAKEN_UP = timedelta(minutes=1)
+"""The dispatcher says something of what was merged within this time, or it will not be waited for."""
 HIDDEN = frozenset({"NEW", "SEEN"})
 """Kinds that say no more than an open pull request."""
 
@@ -104,9 +106,20 @@ class VaultView:
             requests=requests, actions=tuple(self._actions(ledger, heads)), pending=waiting,
             told=frozenset(ids & self._files[1]),
             comparisons=tuple(self._comparisons(ledger, pulls, config)), frozen=frozen, problems=tuple(problems),
+            unjudged=len(list(self._unjudged(ledger, posted))),
             signed=tuple(path.decode() for path in FOR_ADMINS) if policy and Tier.HIGH in policy.signed else (),
             signers=policy.admins if policy else frozenset(),
         )  # fmt: skip
+
+    def _unjudged(self, ledger: Ledger, posted: Iterable[PullFacts]) -> Iterable[PullFacts]:
+        """Those merged lately of which the ledger says no more than that they were opened. By their heads: of a merged
+        one the branch is gone."""
+        judged = {_head(state) for state in ledger.states.values() if state.kind not in HIDDEN}
+        for facts in posted:
+            pull = facts.pull
+            lately = pull.merged and pull.closed_at is not None and self._now - pull.closed_at < TAKEN_UP
+            if lately and pull.head_sha not in judged:
+                yield facts
 
     # ---- requests --------------------------------------------------------------------------------------------------
 
@@ -181,8 +194,7 @@ class VaultView:
         for state in sorted(ledger.states.values(), key=lambda state: state.seq):
             if state.kind in HIDDEN or state.at is None or (state.final and state.id in self._files[1]):
                 continue
-            head = state.verified.get("head") or state.evidence.get("head")
-            pull = state.verified.get("pull") or heads.get(str(head))
+            pull = state.verified.get("pull") or heads.get(_head(state))
             yield self._action(state, pull if isinstance(pull, int) else None)
 
     def _action(self, state: State, pull: int | None) -> ActionFact:
@@ -245,6 +257,11 @@ def base_policy(ledger: Ledger, mirror: Path, pull: Pull, rules: Rules, bots: fr
     if commit is None or commit == rules.commit:
         return None if commit is None else rules.policy
     return rules_at(mirror, commit, bots).policy
+
+
+def _head(state: State) -> str:
+    """The commit that was approved, as far as the ledger says it; empty: it does not."""
+    return str(state.verified.get("head") or state.evidence.get("head") or "")
 
 
 def _is_ours(facts: PullFacts, config: FactoryConfig) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 
 from factory.config.model import Mode
 from factory.plan import (
@@ -34,8 +35,12 @@ from factory.plan.settle import Wanted
 from factory.plan.start import start
 from factory.runs.model import Subject
 
-MERGES = 16
-"""Requests of the vault that are merged in one tick; the rest of the factory waits for no more of them."""
+AHEAD = 8
+"""Requests of the vault that are merged before the dispatcher has judged them. What is merged cannot be taken back on
+the forge, so approved ones wait open, where a person can still close them, and not in a queue of the dispatcher."""
+
+TELLS = 2
+"""How many endings are told in a tick while others wait to start: those who approved wait for that."""
 
 
 @dataclass
@@ -112,10 +117,6 @@ def _recover(draft: _Draft, world: World, now: datetime) -> None:
 
 
 def _ops_pulls(draft: _Draft, world: World, now: datetime) -> None:
-    if not any(pause.scope == "all" for pause in world.pauses):
-        for effect in (*vault_pulls.endings(world), *vault_pulls.comparisons(world)):
-            if draft.desk.busy(effect.subject) is None:  # else the next tick: nothing waits for it
-                draft.do(effect)
     for facts in sorted(world.ops_pulls, key=lambda f: f.pull.number):
         found = vault_pulls.decide(world, facts, now) or ops_pulls.decide(world, facts)
         subject = ops_pulls.subject(world, facts.pull.number)
@@ -123,6 +124,12 @@ def _ops_pulls(draft: _Draft, world: World, now: datetime) -> None:
             _direct(draft, found)
         elif found is not None:
             draft.skip(subject, found)
+    if not any(pause.scope == "all" for pause in world.pauses):
+        busy = world.vault.unjudged or any(effect.kind == vault_pulls.MERGE for effect in draft.effects)
+        told = islice(vault_pulls.endings(world), TELLS if busy else None)
+        for effect in (*told, *vault_pulls.comparisons(world)):
+            if draft.desk.busy(effect.subject) is None:  # else the next tick: nothing waits for it
+                draft.do(effect)
 
 
 def _direct(draft: _Draft, effect: Effect) -> None:
@@ -130,18 +137,24 @@ def _direct(draft: _Draft, effect: Effect) -> None:
     busy = draft.desk.busy(effect.subject) if effect.kind != "cancel" else _locked(draft, effect.subject)
     if busy is not None:
         draft.skip(effect.subject, busy)
-    elif _merges(effect) and not _may_merge_beside(draft, effect):
-        draft.skip(effect.subject, Obstacle("one-merge", "another merge comes first in this tick", "the next tick"))
+    elif _merges(effect) and (first := _comes_first(draft, effect)) is not None:
+        draft.skip(effect.subject, first)
     else:
         draft.do(effect)
 
 
-def _may_merge_beside(draft: _Draft, effect: Effect) -> bool:
-    """One merge changes what the next one is judged on. Requests of the vault add a file each, and the dispatcher
-    judges them all anyway: of those several go at once."""
+def _comes_first(draft: _Draft, effect: Effect) -> Obstacle | None:
+    """What a merge waits for; None: nothing. One merge changes what the next one is judged on. Requests of the vault
+    add a file each, and the dispatcher judges them all anyway: of those several go at once, as many as it takes up."""
     others = [other for other in draft.effects if _merges(other) and _repo(other) == _repo(effect)]
-    kinds = {effect.kind, *(other.kind for other in others)}
-    return not others or (len(others) < MERGES and kinds == {"merge-vault"})
+    if effect.kind != vault_pulls.MERGE or any(other.kind != vault_pulls.MERGE for other in others):
+        return Obstacle("one-merge", "another merge comes first in this tick", "the next tick") if others else None
+    ahead = draft.desk.world.vault.unjudged
+    if len(others) + ahead < AHEAD:
+        return None
+    if not ahead:
+        return Obstacle("one-merge", f"{len(others)} others come first in this tick", "the next tick")
+    return Obstacle("vault-busy", f"{ahead} merged before it wait for the dispatcher", "the dispatcher")
 
 
 def _locked(draft: _Draft, subject: Subject) -> Obstacle | None:

@@ -118,6 +118,8 @@ class VaultFacts:
     signed: tuple[str, ...] = ()
     """Paths, or beginnings of them, of the ops repo that one of ``signers`` must sign a change of."""
     signers: frozenset[int] = frozenset()
+    unjudged: int = 0
+    """So many were merged lately and the dispatcher has said nothing of them yet."""
     frozen: str = ""
     """Why nothing starts; empty: it does."""
     problems: tuple[str, ...] = ()

@@ -29,6 +29,7 @@ from factory.plan.vault import BRANCH, LOW, ActionFact, RequestFact
 from factory.runs.model import Subject
 
 MAIN, AUTO = "main", "auto"
+MERGE = "merge-vault"
 ALL = frozenset({"all"})
 
 
@@ -121,7 +122,7 @@ def _merge(world: World, facts: PullFacts, rule: GateRules, reason: str) -> Effe
         MergePull(repo, account, pull.number, pull.head_sha, f"{pull.title} (#{pull.number})", "", rule),
         DeleteBranch(repo, account, pull.head_ref, pull.head_sha),
     )
-    return _effect(world, facts, "merge-vault", reason, operations, pull.head_sha)
+    return _effect(world, facts, MERGE, reason, operations, pull.head_sha)
 
 
 def _close(world: World, facts: PullFacts, state: str, code: str, words: str) -> Effect:

@@ -17,6 +17,9 @@ from factory.vault.canonical import Refused, Unclear
 from factory.vault.ledger import Ledger
 
 RETRY_MAX_S = 60.0
+QUIET_S, BURST_S = 0.08, 0.4
+"""Pokes come in bursts: several for one merge, and merges one after the other. A turn takes up all of a burst when it
+was quiet for so long, or has gone on for so long."""
 MAX_ROUNDS = 50
 """Turns in a row that each wrote to the ledger; what never settles must not spin."""
 
@@ -90,8 +93,8 @@ class Loop:
     stopped: Callable[[], bool]
     ear: int
     """Readable when somebody outside pokes."""
-    heard: Callable[[], object]
-    """Takes the pokes that came."""
+    heard: Callable[[], bool]
+    """Takes the pokes that came; whether there was one."""
     beat: Callable[[], None]
     said: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
@@ -108,7 +111,16 @@ class Loop:
             if not progressed or rounds >= MAX_ROUNDS:
                 rounds, now = 0, self.clock()
                 self.sleep(min((post.pause(now) for post in self.posts), default=RETRY_MAX_S), (self.ear,))
-            self.heard()
+            if self.heard():
+                self._take_the_burst()
+
+    def _take_the_burst(self) -> None:
+        """Wait for the end of the pokes, not longer. The end of a run is no poke, and is not waited for."""
+        ends = self.clock() + BURST_S
+        while not self.stopped() and (left := ends - self.clock()) > 0:
+            self.sleep(min(QUIET_S, left), (self.ear,))
+            if not self.heard():
+                return
 
     def round(self) -> bool:
         """One turn of every post; whether a ledger grew. One that failed waits for its time, however often it is

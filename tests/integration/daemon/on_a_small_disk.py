@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from factory.app.explaining import replayed
 from factory.app.services import stop
 from factory.app.setup import Request, set_up
 from factory.config.model import Mode
+from factory.daemon import board
 from factory.daemon.loop import Loop
 from factory.daemon.wake import Wake
 from tests.integration.cli.person import project_in
@@ -52,6 +53,7 @@ def seen(loop: Loop, home: Path, said: list[str]) -> dict[str, Any]:
 def main(disk: Path) -> None:
     home = disk / "home"
     os.environ["HOME"] = str(disk)
+    board.PACE = timedelta(0)  # a turn that has nothing else to write meets the full disk as well
     request = Request(
         source=str(project_in(disk / "hello")), home=home, mode=Mode.SUGGEST, forge_port=free_port(),
         web_port=free_port(), ci_command="true",

@@ -45,7 +45,7 @@ class Seen:
 
     def merged(self, pull: PullFact) -> None:
         facts = self.pulls[pull.number]
-        closed = replace(facts.pull, merged=True, state=ItemState.CLOSED)
+        closed = replace(facts.pull, merged=True, state=ItemState.CLOSED, closed_at=self.house.now)
         self.pulls[pull.number] = replace(facts, pull=closed, files=())
 
     def look(self) -> VaultFacts:
@@ -70,6 +70,24 @@ def test_an_open_request_is_judged_as_the_dispatcher_will(house: House, seen: Se
     assert (request.tier, request.listed, request.rejecters, request.code) == ("medium", {1, 2}, {1, 2}, "")
     assert request.headline == "beta@1 on beta:here (medium) waits for account 1 or account 2"
     assert (request.frees, request.expires) == (("founder/tally#3",), action.expires)
+
+
+def test_what_was_merged_and_not_taken_up_yet_is_counted(house: House, seen: Seen) -> None:
+    """By what was approved: of a merged one the branch is gone. After a while nobody waits for a dispatcher."""
+    one, other = house.action("beta"), house.action("beta", target="beta:there")
+    for merged, action in enumerate((one, other)):
+        pull = house.review(house.open(action))
+        seen.show(action, pull)
+        assert seen.look().unjudged == merged
+        house.merge(pull)
+        seen.merged(pull)
+    assert seen.look().unjudged == 2
+    house.now += vault_view.TAKEN_UP
+    assert seen.look().unjudged == 0, "no dispatcher is waited for"
+    house.now -= vault_view.TAKEN_UP
+    dispatcher, _ = house.dispatcher()
+    dispatcher.turn()
+    assert seen.look().unjudged == 0
 
 
 def test_who_must_sign_is_seen(house: House, seen: Seen) -> None:

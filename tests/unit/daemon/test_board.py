@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 
-from factory.daemon.board import facts_of
+from factory.daemon.board import PACE, Board, facts_of
 from factory.forge.values import ItemState
+from factory.git import objects
+from factory.git.transport import Remote, fetch
+from factory.git.values import Signature
 from factory.ops.dashboard import headline
 from factory.plan.effect import Plan
 from factory.plan.labels import BLOCKED
-from factory.plan.model import PullFacts, Skip
+from factory.plan.model import Pause, PullFacts, Skip
 from factory.plan.names import issue_subject, pull_subject
 from factory.plan.vault import ActionFact, PendingFact, RequestFact, VaultFacts
 from factory.roles.turn import decide
@@ -110,3 +115,28 @@ def test_a_cut_off_action_and_things_to_do_need_a_person_and_a_frozen_vault_is_t
     facts = facts_of(b.world(vault=told), Plan(), URL, None, None, ())
     assert {(n.act, n.title) for n in facts.needs} == {("settle", f"{ID} was cut off"), ("do", "Buy a domain")}
     assert [h.detail for h in facts.health] == ["the vault is frozen: by hand"]
+
+
+def test_what_changes_with_every_turn_is_one_version_in_a_while(tmp_path: Path) -> None:
+    """The first is written at once, what comes after it when its time is over; nothing of it is lost."""
+    repo, mirror = tmp_path / "ops.git", tmp_path / "mirror.git"
+    who = Signature("Ann", "ann@example.test", 1_700_000_000)
+    for path in (repo, mirror):
+        objects.init_bare(path)
+    begun = objects.build_commit(repo, parent=None, changes={"a": b""}, message="m", author=who, committer=who)
+    objects.create_ref(repo, "refs/heads/main", begun)
+    remote = Remote(str(repo))
+    fetch(mirror, remote, ["+refs/heads/*:refs/heads/*"])
+    board = Board(
+        lambda: mirror, remote, lambda: who, "h", "http://forge", lambda: None, lambda: (), lambda line: None
+    )  # fmt: skip
+    worlds = [b.world(pauses=tuple(Pause(f"role{n}", "ann", b.NOW) for n in range(count))) for count in range(4)]
+    at = [timedelta(seconds=seconds) for seconds in (0, 1, 2, 5)]
+    wrote = [board.update(there, Plan(), b.NOW + later) for there, later in zip(worlds, at, strict=True)]
+    assert wrote == [True, False, False, True]
+    assert board.due is None
+    assert b"role2" in (objects.read_file(mirror, "refs/heads/main", "README.md") or b"")
+    assert not board.update(worlds[0], Plan(), b.NOW + at[-1] + timedelta(seconds=1))
+    assert board.due == b.NOW + at[-1] + PACE
+    assert not board.update(worlds[3], Plan(), b.NOW + at[-1] + timedelta(seconds=2))
+    assert board.due is None, "it is as it was written"

@@ -10,6 +10,7 @@ from factory.daemon.loop import Beat, Loop
 from factory.daemon.meter import Cost, Meter
 from factory.daemon.wake import Wake
 from factory.errors import ForgeUnavailable
+from factory.plan.vault import VaultFacts
 from factory.testing import builders as b
 
 
@@ -27,13 +28,15 @@ class Ticker:
             snapshot=SimpleNamespace(settled=True),
         )
         self.performer = SimpleNamespace(next_due=lambda: due)
+        self.board = SimpleNamespace(due=None)
+        self.world = b.world()
 
     def tick(self, now: datetime) -> Any:
         self.ticks += 1
         play = self.plays.pop(0) if self.plays else False
         if isinstance(play, Exception):
             raise play
-        return SimpleNamespace(progressed=play, outcomes=(1,) if play else (), world=b.world())
+        return SimpleNamespace(progressed=play, outcomes=(1,) if play else (), world=self.world)
 
 
 def loop(
@@ -151,6 +154,23 @@ def test_a_newest_second_that_may_not_be_whole_is_looked_at_again_soon() -> None
     made, _, _ = loop(ticker)
     made.turn()
     assert made._pause() == 2
+
+
+def test_requests_that_wait_for_the_dispatcher_are_looked_at_again_soon() -> None:
+    ticker = Ticker("a")
+    ticker.world = b.world(vault=VaultFacts(unjudged=1))
+    made, _, _ = loop(ticker)
+    made.turn()
+    assert made._pause() == 2
+
+
+def test_a_dashboard_that_waits_is_written_when_it_is_due() -> None:
+    now = datetime.now(UTC)
+    ticker = Ticker("a")
+    ticker.board.due = now + timedelta(seconds=3)
+    made, _, _ = loop(ticker, now=now)
+    made.turn()
+    assert made._pause() == 3
 
 
 class Scripted(Wake):

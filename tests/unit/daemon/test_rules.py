@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from factory.config.home import data_dir
-from factory.daemon.rules import RulesView, read_rules
+from factory.daemon.rules import Rules, RulesView, read_rules
+from factory.formula.catalog import load_formulas
 from factory.git import objects
 from factory.git.values import Signature
 from factory.plan.admission import account
@@ -39,7 +42,7 @@ def read(repo: Path, before: RulesView | None = None, **roles: str) -> RulesView
     tip = objects.build_commit(
         repo, parent=None, changes={"factory.toml": FACTORY.encode(), **files}, message="m", author=WHO, committer=WHO
     )
-    return read_rules(repo, tip, tip, before)
+    return read_rules(repo, tip, before)
 
 
 def test_a_role_files_account_is_the_same_to_all_who_ask(repo: Path) -> None:
@@ -65,3 +68,33 @@ def test_a_role_file_makes_nobody_author_and_approver(repo: Path, role: str, log
     assert [problem.message for problem in view.problems] == [said]
     assert view.config.account(role) != login
     assert account(b.world(config=view.config, roles=view.roles), role) == view.config.account(role)
+
+
+def test_files_are_read_again_when_another_commit_counts_and_pauses_with_every_commit(
+    repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def commit(parent: str | None, **files: bytes) -> str:
+        changes = {path.replace("__", "/") + ".toml": data for path, data in files.items()}
+        return objects.build_commit(repo, parent=parent, changes=changes, message="m", author=WHO, committer=WHO)
+
+    reads = []
+    monkeypatch.setattr(
+        "factory.daemon.rules.load_formulas", lambda *given, **more: reads.append(1) or load_formulas(*given, **more)
+    )
+    rules = Rules()
+
+    def looked(tip: str, trusted: str) -> RulesView:
+        ops = SimpleNamespace(refs={"refs/heads/main": tip}, pulls=())
+        view: Any = SimpleNamespace(ops=ops)
+        return rules.read(repo, view, first, b.OPS, frozenset(), (trusted,))
+
+    first = commit(None, factory=FACTORY.encode(), formulas__dev=b"no formula")
+    before = looked(first, first)
+    assert {problem.path for problem in before.problems} == {"formulas/dev.toml"}
+    second = commit(first, pauses__dev=b'by = "ann"\nreason = "holidays"\n')
+    paused = looked(second, first)
+    assert ([pause.scope for pause in paused.pauses], len(reads)) == (["dev"], 1)
+    assert (paused.formulas, paused.problems) == (before.formulas, before.problems)
+    third = commit(second, factory=FACTORY.replace("merge", "suggest").encode())
+    assert looked(third, third).config.mode.value == "suggest"
+    assert len(reads) == 2

@@ -10,7 +10,7 @@ import pytest
 
 from factory.config.model import Mode
 from factory.forge.values import Comment, ItemState, RepoName, ReviewState
-from factory.plan.decide import MERGES
+from factory.plan.decide import AHEAD, TELLS
 from factory.plan.effect import Effect
 from factory.plan.model import Pause, PullFacts, World
 from factory.plan.operations import ClosePull, DeleteBranch, MergePull, OpsWrite, PostComment
@@ -164,7 +164,7 @@ def test_the_vault_merges_exactly_the_head_that_was_approved() -> None:
     assert found.preconditions.head == b.HEAD
 
 
-def several(count: int, *others: PullFacts) -> World:
+def several(count: int, *others: PullFacts, **vault: Any) -> World:
     """So many approved requests, beside other pull requests of the ops repo."""
     asked, facts = [], []
     for number in range(10, 10 + count):
@@ -174,15 +174,34 @@ def several(count: int, *others: PullFacts) -> World:
             number, by="vault-bot", head_ref=f"vault/{id}", head_repo=b.OPS, reviews=[b.review(by="founder")],
             files=[b.file(f"vault/actions/{id}.toml", status="added", deletions=0)], statuses=[],
         ))  # fmt: skip
-    return b.world(ops_pulls=(*facts, *others), vault=VaultFacts(requests=tuple(asked)))
+    return b.world(ops_pulls=(*facts, *others), vault=VaultFacts(requests=tuple(asked), **vault))
 
 
 def test_approved_requests_are_merged_together_but_not_without_end() -> None:
     """None of them stands on another: each adds a file of its own, and no tests run on it."""
-    there = several(MERGES + 3)
-    plan = decide(there, b.NOW)
-    assert [effect.kind for effect in plan.effects] == ["merge-vault"] * MERGES
+    plan = decide(several(AHEAD + 3), b.NOW)
+    assert [effect.kind for effect in plan.effects] == ["merge-vault"] * AHEAD
     assert [skip.rule for skip in plan.skips] == ["one-merge"] * 3
+
+
+def test_no_more_are_merged_than_the_dispatcher_takes_up() -> None:
+    """They wait open, where a person can still take the approval back."""
+    plan = decide(several(AHEAD, unjudged=AHEAD - 2), b.NOW)
+    assert [effect.kind for effect in plan.effects] == ["merge-vault"] * 2
+    assert {(skip.rule, skip.clears) for skip in plan.skips} == {("vault-busy", "the dispatcher")}
+    assert f"{AHEAD - 2} merged before it" in plan.skips[0].reason
+    full = decide(several(3, unjudged=AHEAD + 4), b.NOW)
+    assert full.effects == ()
+    assert [skip.rule for skip in full.skips] == ["vault-busy"] * 3
+
+
+def test_while_others_wait_to_start_few_endings_are_told() -> None:
+    ended = tuple(action(id=f"{ID}+{n}", seq=n, pull=100 + n, file=f"vault/fired/{ID}+{n}.toml") for n in range(2, 9))
+    for there in (several(1, actions=ended), several(0, actions=ended, unjudged=1)):
+        kinds = [effect.kind for effect in decide(there, b.NOW).effects]
+        assert kinds.count("tell-vault") == TELLS
+    calm = decide(several(0, actions=ended), b.NOW)
+    assert [effect.kind for effect in calm.effects] == ["tell-vault"] * len(ended)
 
 
 def test_no_other_merge_of_the_repo_comes_into_one_tick_with_them() -> None:

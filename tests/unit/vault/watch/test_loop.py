@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import pytest
+
 from factory.errors import ForgeUnavailable
 from factory.git.hardened import GitTrouble
 from factory.vault.canonical import Refused, Unclear
 from factory.vault.ledger import Ledger
-from factory.vault.watch.loop import MAX_ROUNDS, Loop, Post
+from factory.vault.watch.loop import BURST_S, MAX_ROUNDS, QUIET_S, Loop, Post
 
 
 @dataclass
@@ -135,3 +137,16 @@ def test_what_is_needed_first_is_made_again_until_it_can_be() -> None:
     post = Post("ops", make, lambda: 30.0)
     Loop([post], day.sleep, day.over, -1, lambda: False, lambda: None, lambda line: None, lambda: day.now).run()
     assert (len(made), turner.turns, post.trouble) == (3, 1, "")
+
+
+@pytest.mark.parametrize(("pokes", "waited"), [(1, QUIET_S), (3, 3 * QUIET_S), (50, BURST_S)])
+def test_a_burst_of_pokes_is_one_turn_when_it_was_quiet_or_went_on_for_long(pokes: int, waited: float) -> None:
+    turner, day, told, turns = Turner(), Day(20), iter([*[True] * pokes, *[False] * 50]), list[int]()
+
+    def sleep(seconds: float, fds: object) -> None:
+        turns.append(turner.turns)
+        day.sleep(seconds, fds)
+
+    post = Post("p", lambda: turner, lambda: 30.0)
+    Loop([post], sleep, day.over, -1, lambda: next(told), lambda: None, lambda line: None, lambda: day.now).run()
+    assert sum(day.slept[: turns.count(1)]) == pytest.approx(30 + waited)

@@ -19,7 +19,7 @@ from factory.ops.vault_result import FIRED, REJECTED
 from factory.plan.model import PullFacts
 from factory.plan.vault import BRANCH, ActionFact, Asked, Comparison, PendingFact, RequestFact, VaultFacts
 from factory.runs.spec import SessionResult, SessionSpec
-from factory.vault.action import Action, Tier
+from factory.vault.action import Action, Finding, Tier
 from factory.vault.action import check as check_bytes
 from factory.vault.authority import FOR_ADMINS
 from factory.vault.canonical import Refused
@@ -55,6 +55,9 @@ class VaultView:
     _bases: dict[str, Policy | None] = field(default_factory=dict)
     _files: tuple[str, frozenset[str], tuple[tuple[str, pending.Pending], ...]] = ("", frozenset(), ())
     _compared: dict[tuple[str, str], str] = field(default_factory=dict)
+    _heads: dict[tuple[str, str], tuple[Action | None, Sequence[Finding]]] = field(default_factory=dict)
+    """What the file of an open request says, by head and id: an object's name is its content."""
+    _repeated: frozenset[str] = frozenset()
     _waiting: Mapping[str, int] = field(default_factory=dict)
     _mirror: Path = field(default_factory=Path)
     _now: datetime = NEVER
@@ -90,11 +93,12 @@ class VaultView:
             self._rules, self._bases = rules_at(mirror, commit, self.bots), {}
         posted = [facts for facts in pulls if _is_ours(facts, config)]
         mine = [facts for facts in posted if facts.pull.head_ref.startswith(BRANCH)]
-        requests = tuple(
-            request
-            for facts in mine
-            if facts.pull.state is ItemState.OPEN and (request := self._request(ledger, facts)) is not None
-        )
+        if self._rules.policy is not None:
+            self._repeated = known(ledger, mirror, self._rules.policy.remember_days, now, {}).repeated
+        opened = [facts for facts in mine if facts.pull.state is ItemState.OPEN]
+        here = {(facts.pull.head_sha, facts.pull.head_ref.removeprefix(BRANCH)) for facts in opened}
+        self._heads = {key: read for key, read in self._heads.items() if key in here}
+        requests = tuple(found for facts in opened if (found := self._request(ledger, facts)) is not None)
         self._waiting = Counter(request.requester for request in requests)
         heads = {facts.pull.head_sha: facts.pull.number for facts in posted}  # of a merged one the branch is gone
         ids = {facts.pull.head_ref.removeprefix(BRANCH) for facts in mine}
@@ -128,19 +132,25 @@ class VaultView:
         pull = facts.pull
         id = pull.head_ref.removeprefix(BRANCH)
         blank = RequestFact(pull.number, pull.head_sha, id)
-        if not facts.files or not objects.exists(self._mirror, pull.head_sha):
+        here = (pull.head_sha, id) in self._heads or objects.exists(self._mirror, pull.head_sha)
+        if not facts.files or not here:
             return None
         if [(file.path, file.status) for file in facts.files] != [(path_of(id), "added")]:
             paths = ", ".join(sorted(file.path for file in facts.files))[:200]
             return replace(blank, code="extra-paths", words=f"it must add {path_of(id)} and nothing else, not {paths}")
-        data = objects.read_file(self._mirror, pull.head_sha, path_of(id)) or b""
-        action, found = check_bytes(data, f"{id}.toml")
+        action, found = self._file(pull.head_sha, id)
         if action is None or self._rules.policy is None:
             code, words = (found[0].code, found[0].message) if found else ("no-policy", self._rules.problems[0])
             return replace(blank, code=code, words=words)
-        return self._judged(ledger, blank, action, self._base(ledger, facts))
+        return self._judged(blank, action, self._base(ledger, facts))
 
-    def _judged(self, ledger: Ledger, blank: RequestFact, action: Action, base: Policy | None) -> RequestFact:
+    def _file(self, head: str, id: str) -> tuple[Action | None, Sequence[Finding]]:
+        if (head, id) not in self._heads:
+            data = objects.read_file(self._mirror, head, path_of(id)) or b""
+            self._heads[head, id] = check_bytes(data, f"{id}.toml")
+        return self._heads[head, id]
+
+    def _judged(self, blank: RequestFact, action: Action, base: Policy | None) -> RequestFact:
         rules, policy = self._rules, self._rules.policy
         assert policy is not None
         formula = rules.formula(action.formula)
@@ -149,8 +159,7 @@ class VaultView:
         found = check(action, formula, policy)
         if found:
             return replace(blank, code=found[0].code, words=f"{found[0].key}: {found[0].message}")
-        there = known(ledger, self._mirror, policy.remember_days, self._now, {})
-        decided = ruling(action, formula, policy, base, repeated=action.content in there.repeated)
+        decided = ruling(action, formula, policy, base, repeated=action.content in self._repeated)
         shown = facts_of(action, formula, rules, decided)
         tier = decided.tier
         return replace(

@@ -7,6 +7,7 @@ import os
 import selectors
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,16 @@ class ForgeProcess:
     child: Child
 
     @classmethod
-    def start(cls, home: Path, port: int = 0, *, compat: bool = False) -> ForgeProcess:
-        """Start ``python -m factory.devforge`` on ``home`` and wait until it serves (port 0: a free one).
+    def start(
+        cls, home: Path, port: int = 0, *, compat: bool = False, program: Sequence[str] = ("-m", "factory.devforge")
+    ) -> ForgeProcess:
+        """Start ``python -m factory.devforge`` (or a program that takes the same) on ``home`` and wait until it serves
+        (port 0: a free one).
 
         Raises RuntimeError with what it said when it ends instead.
         """
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        argv = [sys.executable, "-m", "factory.devforge", "--home", str(home), "--port", str(port)]
+        argv = [sys.executable, *program, "--home", str(home), "--port", str(port)]
         if compat:
             argv.append("--compat")
         with (home / "forge.err").open("ab") as errors:

@@ -47,3 +47,31 @@ held("What a run may ask for is resolved outside; private addresses and the forg
      "tests/integration/vault/run/test_broker.py::test_private_addresses_are_refused", vault="its request is refused",
      off="cannot here: attack 30 shows the forge asked without it",
      check="names are resolved by the broker, and every address is looked at")  # fmt: skip
+held("The controlled set is a list in code: no file of it ever goes the direct way",
+     "tests/unit/ops/test_routes.py::test_the_controlled_set_is_never_direct", forge="blocks",
+     vault="a person is asked", off="cannot: there is no setting for it",
+     check="one table in code says which way a path goes; it also writes what the forge lets through")  # fmt: skip
+held("What the broker asks outside is TLS to the very name that was asked for, whose certificate it wants",
+     "tests/integration/vault/run/test_broker.py::test_outside_it_is_tls_to_the_name_that_was_asked_for",
+     vault="its request is refused",
+     off="cannot: the broker speaks TLS itself, with the name that policy and formula have",
+     check="server name and certificate are those of the allowed host")  # fmt: skip
+held("What a session asks outside names in its handshake the host that is allowed, on port 443",
+     "tests/integration/session/test_egress.py::test_a_handshake_for_another_host_gets_nowhere",
+     vault="it gets nowhere", off="cannot here: that is the way out of sessions; the vault's runs have the broker",
+     check="the name in the handshake is compared with the host that was asked for")  # fmt: skip
+held("After a key was revoked the secrets themselves are to be rotated, and that is said",
+     "tests/unit/vault/keys/test_changing.py::test_who_is_dropped_reads_no_later_version_and_what_follows_is_said",
+     vault="who was dropped reads no later version", off="cannot: what was once readable stays so to who has it",
+     check="every secret is encrypted anew, and the change names those whose values were known")  # fmt: skip
+held("After a restore FREEZE and RESTORED are appended, by an admin's word",
+     "tests/integration/vault/test_settling.py::test_an_older_ledger_counts_again_and_voids_approvals",
+     vault="every approval before it is void", off="cannot here: the two rules of what a restore voids show it",
+     check="an older ledger counts again only with these entries on it")  # fmt: skip
+held("What a person or a role wants changed is proposed by the factory's account, which says who asked",
+     "tests/integration/loop/test_rules.py::test_one_approval_of_a_solo_admin_changes_factory_toml",
+     vault="a Requested-by trailer names them", off="cannot: it is said, nothing is decided by it",
+     check="accounts of roles cannot write the ops repo themselves")  # fmt: skip
+held("The asker's words cannot become markup, a mention or a link of what waits for a person",
+     "tests/unit/vault/run/test_human.py::test_the_askers_words_cannot_become_markup", vault="it is only itself",
+     off="cannot: it is shown, nothing is decided by it", check="all that markup is made of is escaped")  # fmt: skip

@@ -2,8 +2,9 @@
 
 What is not as in service, all of it here: the run behind the runner's port is written down instead of had; the
 formulas are those of the tests; when nothing is left to do it sleeps until it is woken, however long, and says that it
-does; a failed turn is tried again when it is woken next; no answer of the sentinel outlives a sleep; the clocks can be
-moved; whose signature counts can be told; and what a test switched off.
+does; a turn begins at the first poke, whatever follows it; a failed turn is tried again when it is woken next; no
+answer of the sentinel outlives a sleep; the clocks can be moved; whose signature counts can be told; and what a test
+switched off.
 """
 
 from __future__ import annotations
@@ -146,7 +147,7 @@ def size(path: Path) -> int:
 def serve(request: str) -> None:
     """A dispatcher, as ``factory up`` starts it."""
     life = begin(request)
-    loop.RETRY_MAX_S = 0.0
+    loop.RETRY_MAX_S = loop.BURST_S = 0.0
     asking: Any = AskedSentinel.__init__
     asking.__kwdefaults__["clock"] = lambda: time.monotonic() + slept[0]
     if life.clock is not None:

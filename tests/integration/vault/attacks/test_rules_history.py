@@ -10,6 +10,7 @@ from factory.git.hardened import Commit, Git
 from factory.vault import dispatch, gather
 from factory.vault.action import Action
 from factory.vault.authority import Authority, bots
+from factory.vault.canonical import sha256
 from factory.vault.ledger import Ledger
 from factory.vault.policy import MAX_POLICY, PATH, read
 from factory.vault.watch import explained
@@ -17,9 +18,11 @@ from tests.integration.vault.attacks.blind import Blind
 from tests.integration.vault.attacks.keep import APPROVER, FACTORY, FOUNDER, Asked, Keep
 from tests.integration.vault.attacks.raid import effects
 from tests.integration.vault.attacks.register import RUNS, Seen, rule
+from tests.integration.vault.house import formula_bytes
 
 LOST = "it happens: what people approved is refused, and nobody is told"
 NEVER = "it happens: what people approved is never done"
+PINNED = "cannot: the policy names its digest, and the policy is as of the last TRUST, too"
 HOUR = timedelta(hours=1)
 unexplained = explained.unexplained
 
@@ -133,3 +136,37 @@ def test_rule_a_merge_that_was_recorded_is_not_hidden(own: Keep, off: Blind) -> 
     own.pass_by(HOUR)
     lost = effects(own, waiting[2].id) == 0 and own.dispatch().ledger.state(waiting[2].id).kind == "REVOKED"
     return Seen("allows", "it happens once", NEVER if lost else "")
+
+
+@rule("Formulas are of the controlled set: what was pushed since the last TRUST does not count", forge="blocks",
+      vault="the run gets what was trusted", off=PINNED,
+      check="formulas are read at the commit that the ledger names")  # fmt: skip
+def test_rule_formulas_as_of_the_last_trust(own: Keep, off: Blind) -> Seen:
+    """One of the attacker's own, which says of which version of the packaged one it takes the place."""
+    packaged = formula_bytes("gamma") or b""
+    mine = f'overrides = "{sha256(packaged)}"\n'.encode() + packaged.replace(b"Stands for any", b"Mine, not any")
+    made = own.commit({"formulas/gamma.toml": mine}, own.tip("main"))
+    own.said.append(own.push(FACTORY, f"{made}:refs/heads/main"))
+    assert "Not allowed to push to protected branch main" in own.said[-1]
+    own.site.admin.delete_protection(own.ops, "mai[n]")
+    assert not own.push(FACTORY, f"{made}:refs/heads/main")
+    own.protect()
+    assert effects(own, approved(own, own.action("gamma")).id) == 0, "that the rule was off is seen as well"
+    assert own.dispatch().ledger.frozen.startswith("nobody explains commit"), "and what was pushed"
+    own.thaw()
+    own.dispatch().turn()
+    id = approved(own, own.action("gamma")).id
+    assert effects(own, id) == 1
+    assert own.runner().orders[-1].formula.digest == sha256(packaged)
+    off.patch.setattr(gather, "in_force", of_main)
+    off.patch.setattr(dispatch, "in_force", of_main)
+    worse = approved(own, own.action("gamma")).id
+    assert effects(own, worse) == 0
+    code = own.dispatch().ledger.state(worse).evidence["code"]
+    return Seen("blocks", "the run gets what was trusted", PINNED if code == "formula-digest" else str(code))
+
+
+def of_main(ledger: Ledger, git: Git, before: str = "") -> Authority:
+    """What stands on main now."""
+    tip = git.text("rev-parse", "refs/heads/main")
+    return Authority(tip, read(git.read([f"{tip}:{PATH}"], MAX_POLICY)[0] or b"", bots(ledger)))

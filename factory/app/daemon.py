@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +17,7 @@ from factory.app import projects
 from factory.app.deployment import Deployment
 from factory.app.opsrepo import factory_signature, mirror
 from factory.app.places import control_socket, vault_home
-from factory.app.services import VaultProcesses, ensure_forge, ensure_gateway, running, stop
+from factory.app.services import VaultProcesses, ensure_forge, ensure_gateway, folder, running, stop
 from factory.app.vault_mirroring import Mirroring
 from factory.app.webhooks import received
 from factory.backends import found_on_host
@@ -47,6 +47,7 @@ from factory.forge.values import RepoName
 from factory.gateway.control import GatewayControl
 from factory.process import spawn
 from factory.process.lock import try_hold
+from factory.process.service import registered
 from factory.session.folders import RunFolders
 from factory.vault.watch.wake import poke
 from factory.web.pages import build
@@ -65,7 +66,8 @@ def run_daemon(
     if lock is None:
         raise UsageError(f"starting the factory in {deployment.home}: it runs already", hint="factory status")
     wake = Wake()
-    with lock, wake.on_signals():
+    known = nullcontext() if stop_all else registered("daemon", folder(state))
+    with lock, known, wake.on_signals():
         try:
             loop = loop_of(deployment, wake, partial(_said, say or _to_log))
             with WebServer(_pages(deployment, loop, wake), host="127.0.0.1", port=deployment.host.web_port):
@@ -145,7 +147,7 @@ class _HostFile:
             return
         self._deployment.host = replace(
             self._deployment.host, backends=fresh.backends, slots=fresh.slots, sandbox=fresh.sandbox,
-            tool_mounts=fresh.tool_mounts, ledger_mirror=fresh.ledger_mirror,
+            tool_mounts=fresh.tool_mounts, ledger_mirror=fresh.ledger_mirror, runs=fresh.runs,
         )  # fmt: skip
         for ticker in self._tickers:
             ticker.observer.host = self._deployment.host

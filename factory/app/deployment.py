@@ -11,12 +11,20 @@ from typing import TYPE_CHECKING
 from factory.config.home import factory_home, write_private
 from factory.config.host import load_host
 from factory.config.model import DEFAULT_ACCOUNTS, HostConfig
-from factory.errors import ConfigInvalid, PolicyDenied
+from factory.errors import ConfigInvalid, PolicyDenied, UsageError
 from factory.forge.values import RepoName
 from factory.git.transport import Remote
 
 if TYPE_CHECKING:
     from factory.forge.client import ForgejoClient
+
+
+APART = {
+    "daemon": "the vault has a home of its own: run this as its user (docs/how-to/two-users.md)",
+    "vault": "this home is the vault's alone: run this as the daemon's user (docs/how-to/two-users.md)",
+    "nothing": "the vault has moved out of this home: run this where it is now (docs/how-to/two-users.md)",
+}
+"""Where to turn from a home that runs less than all, by what it runs."""
 
 
 @dataclass
@@ -39,14 +47,18 @@ class Deployment:
     def state(self) -> Path:
         return self.host.state
 
+    def require_vault(self, doing: str) -> None:
+        """Raise UsageError, saying where to turn, when the vault is not of this home."""
+        if not self.host.has_vault:
+            raise UsageError(f"{doing}: host.toml says runs = \"{self.host.runs}\"", hint=APART[self.host.runs])
+
     def token(self, login: str) -> str:
         """The token of one of our accounts. Raises PolicyDenied when this host has none."""
         try:
             return (self.state / "tokens" / login).read_text(encoding="ascii").strip()
         except FileNotFoundError as error:
-            raise PolicyDenied(
-                f"acting as {login}: this host has no token for it", hint="`factory init` on this project mints it"
-            ) from error
+            hint = "`factory init` on this project mints it" if self.host.runs == "all" else APART[self.host.runs]
+            raise PolicyDenied(f"acting as {login}: this host has no token for it", hint=hint) from error
 
     def keep_token(self, login: str, token: str) -> None:
         write_private(self.state / "tokens" / login, token.encode() + b"\n")

@@ -179,7 +179,8 @@ def packaged_formula(name: str) -> bytes | None:
 
 
 def run_dispatcher(deployment: Deployment, beat_name: str = SERVICE) -> None:
-    """Turn until SIGTERM or SIGINT. Raises ConfigInvalid, Conflict."""
+    """Turn until SIGTERM or SIGINT. Raises ConfigInvalid, Conflict, UsageError where the vault is not of this home."""
+    deployment.require_vault("starting a dispatcher")
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     soft = FILE_BYTES if hard == resource.RLIM_INFINITY else min(FILE_BYTES, hard)
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

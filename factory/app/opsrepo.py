@@ -29,6 +29,12 @@ def factory_signature(now: datetime | None = None) -> Signature:
     return Signature(login, f"{login}@factory.invalid", int((now or datetime.now(UTC)).timestamp()), 0)
 
 
+def reader(deployment: Deployment, ops: RepoName) -> str:
+    """The account that reads an ops repo for whoever asks at this home: the factory's own; in the vault's home, which
+    has no token of that, the dispatcher's."""
+    return account(deployment.state, ops, "dispatcher" if deployment.host.runs == "vault" else "factory")
+
+
 def mirror(deployment: Deployment, ops: RepoName, *, refresh: bool = False) -> Path:
     """The bare mirror of an ops repo, made when it is not there; with ``refresh`` brought up to date."""
     path = mirror_path(deployment.home, str(ops))
@@ -38,7 +44,7 @@ def mirror(deployment: Deployment, ops: RepoName, *, refresh: bool = False) -> P
     # One that was made while the forge was away has nothing in it.
     if refresh or objects.read_ref(path, "refs/heads/main") is None:
         require_forge(deployment)
-        fetch(path, deployment.remote(account(deployment.state, ops, "factory"), ops), REFS)
+        fetch(path, deployment.remote(reader(deployment, ops), ops), REFS)
     return path
 
 

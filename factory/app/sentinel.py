@@ -23,7 +23,9 @@ SERVICE = "sentinel"
 
 
 def run_sentinel(deployment: Deployment, poll_seconds: float = POLL_S) -> None:
-    """Watch until SIGTERM or SIGINT. Raises ConfigInvalid where a project is not set up to its end."""
+    """Watch until SIGTERM or SIGINT. Raises ConfigInvalid where a project is not set up to its end, UsageError where
+    the vault is not of this home."""
+    deployment.require_vault("starting a sentinel")
     wake, beat = Wake(), BeatFile(deployment.state, SERVICE)
     sentinel = Sentinel(
         posts=[post(deployment, project, ops) for project, ops in deployment.projects()],

@@ -1,5 +1,5 @@
-"""The background processes of a deployment: embedded forge, gateway, sentinel, dispatcher, daemon. Each is found again
-or started."""
+"""The background processes of a deployment: embedded forge, gateway, sentinel, dispatcher, daemon; in a home
+that is the vault's alone, its keeper instead of a daemon. Each is found again or started."""
 
 from __future__ import annotations
 
@@ -25,10 +25,18 @@ from factory.process import service
 START_S = 30.0
 AGAIN_S = 30.0
 """Until a process of the vault that could not be started is tried again."""
-SERVICES = ("daemon", "gateway", "dispatcher", "sentinel", "forge")
+KEEPER = "keeper"
+SERVICES = ("daemon", KEEPER, "gateway", "dispatcher", "sentinel", "forge")
 """In the order in which they are stopped."""
 VAULT = ("sentinel", "dispatcher")
 """Those of the vault."""
+BY_HOME = {
+    "all": ("daemon", "gateway", "dispatcher", "sentinel", "forge"),
+    "daemon": ("daemon", "gateway", "forge"),
+    "vault": (KEEPER, "dispatcher", "sentinel"),
+    "nothing": (),
+}
+"""Which of them run, by what the home runs."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,7 @@ def folder(state: Path) -> Path:
 
 def running(deployment: Deployment) -> tuple[Service, ...]:
     """The services of this deployment, running or not."""
-    names = SERVICES if deployment.host.embedded else SERVICES[:-1]
+    names = [name for name in BY_HOME[deployment.host.runs] if name != "forge" or deployment.host.embedded]
     return tuple(Service(name, service.status(name, folder(deployment.state)).pid) for name in names)
 
 
@@ -167,16 +175,18 @@ def reload_gateway(host: HostConfig) -> None:
 
 
 def ensure_daemon(host: HostConfig) -> bool:
-    """Have the daemon running in the background; True when this call started it."""
+    """Have the daemon running in the background, in the vault's home its keeper; True when this call started it."""
     place = folder(host.state)
     place.mkdir(parents=True, exist_ok=True, mode=0o700)
-    beat = host.state / "daemon.json"
+    name, beat = "daemon", host.state / "daemon.json"
+    if host.runs == "vault":
+        name, beat = KEEPER, beat_file(host.state, KEEPER)
     made = service.ensure(
-        "daemon",
+        name,
         [sys.executable, "-m", "factory", "up", "--foreground"],
         state_dir=place,
         env=inherited(host.home),
-        ready=lambda: _beats(beat, place),
+        ready=lambda: _beats(beat, place, name),
         timeout_s=START_S,
     )
     return made.started
@@ -207,8 +217,8 @@ class VaultProcesses:
         self._again: dict[str, float] = {}
 
     def keep(self, alive: Iterable[str]) -> None:
-        """Have them running."""
-        for name in VAULT:
+        """Have them running, where they are this home's."""
+        for name in VAULT if self._deployment.host.has_vault else ():
             if name in alive or time.monotonic() < self._again.get(name, 0.0):
                 continue
             try:

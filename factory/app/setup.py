@@ -50,6 +50,12 @@ def planned_host(request: Request) -> tuple[HostConfig, bool]:
     """
     if host_path(request.home).exists():
         host = load_host(request.home)
+        if host.runs != "all":
+            raise UsageError(
+                f"setting up in {request.home}: it runs only a part of the factory (runs = \"{host.runs}\"), and a "
+                "set-up needs all of its keys",
+                hint="bring the vault back, set up, and move it out again: docs/how-to/two-users.md",
+            )
         if request.forge_url is not None and request.forge_url.rstrip("/") != host.forge_url.rstrip("/"):
             raise ConfigInvalid(
                 f"setting up in {request.home}: this home already belongs to the forge {host.forge_url}",

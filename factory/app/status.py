@@ -13,7 +13,7 @@ from factory.app.deployment import Deployment
 from factory.app.explaining import Seen, newest
 from factory.app.places import mirror_path, vault_folder
 from factory.app.runs import is_alive
-from factory.app.services import VAULT, running
+from factory.app.services import KEEPER, VAULT, running
 from factory.daemon import pauses
 from factory.daemon.board import facts_of
 from factory.errors import FactoryError, UsageError
@@ -30,17 +30,20 @@ def status(deployment: Deployment) -> dict[str, Any]:
     """The facts of ``factory status``. Raises ConfigInvalid where there is no project yet."""
     host = deployment.host
     services = [{"name": service.name, "pid": service.pid} for service in running(deployment)]
-    up = any(service["name"] == "daemon" and service["pid"] is not None for service in services)
-    beat = _beat(deployment)
+    main = KEEPER if host.runs == "vault" else "daemon"
+    up = any(service["name"] == main and service["pid"] is not None for service in services)
+    beat = beats.read(deployment.state, KEEPER) if main == KEEPER else _beat(deployment)
     problems = beat.get("problems", {})
+    # Of what the vault's own home knows nothing, nothing is said there.
     projects = [
         {**_project(deployment, project, ops), "problems": problems.get(str(project), [])}
-        for project, ops in deployment.projects()
-    ]
+        for project, ops in deployment.projects() if host.runs in ("all", "daemon")
+    ]  # fmt: skip
     return {
         "home": str(host.home),
         "host": host.host,
         "sandbox": host.sandbox,
+        "runs": host.runs,
         "up": up,
         "services": services,
         "daemon": {
@@ -61,7 +64,9 @@ def status(deployment: Deployment) -> dict[str, Any]:
 def _mirror(deployment: Deployment, ops: RepoName) -> dict[str, Any] | None:
     from factory.app.vault_mirroring import last_look  # what it needs is not needed where none is set
 
-    return last_look(deployment, ops, datetime.now(UTC)) if deployment.host.ledger_mirror else None
+    if deployment.host.ledger_mirror is None or not deployment.host.has_vault:
+        return None
+    return last_look(deployment, ops, datetime.now(UTC))
 
 
 def _beat(deployment: Deployment) -> dict[str, Any]:

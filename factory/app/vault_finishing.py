@@ -66,6 +66,7 @@ def _waiting(deployment: Deployment, project: str | None) -> list[str]:
 
 def fire(deployment: Deployment, id: str, *, project: str | None = None) -> dict[str, Any]:
     """Have the dispatchers of this host look now. It starts nothing that would not start by itself."""
+    deployment.require_vault(f"waking the dispatcher for {id[:80]}")
     vault = open_vault(deployment, project=project)
     told = facts_about(vault, vault.find(id))
     return {"id": told["id"], "stands": told["stands"], "woken": poke(vault_home(deployment.state))}

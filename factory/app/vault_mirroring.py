@@ -116,7 +116,7 @@ class Mirroring:
 
     def keep(self) -> None:
         """Begin what is due. Never waits."""
-        mirror = self.deployment.host.ledger_mirror
+        mirror = self.deployment.host.ledger_mirror if self.deployment.host.has_vault else None
         if mirror is None or (self._thread is not None and self._thread.is_alive()):
             return
         due = [ops for _, ops in self.deployment.projects() if self._due(ops, mirror)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from factory.app.choosing import founder_of, project_of, state_of
 from factory.app.deployment import Deployment
-from factory.app.opsrepo import mirror
+from factory.app.opsrepo import mirror, reader
 from factory.app.places import vault_folder
 from factory.app.projects import account
 from factory.daemon.rules import Rules as DaemonRules
@@ -57,8 +57,8 @@ class Vault:
 
     @cached_property
     def forge(self) -> ForgejoClient:
-        """As the factory's own account: it reads."""
-        return self.deployment.forge(account(self.deployment.state, self.ops, "factory"))
+        """It only reads."""
+        return self.deployment.forge(reader(self.deployment, self.ops))
 
     @cached_property
     def pulls(self) -> tuple[tuple[str, Pull], ...]:

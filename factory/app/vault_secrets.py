@@ -10,6 +10,7 @@ from factory.app.choosing import founder_of, project_of
 from factory.app.deployment import Deployment
 from factory.app.editing import MAIN, share
 from factory.app.opsrepo import mirror
+from factory.app.secret_offer import offered
 from factory.errors import FactoryError, UsageError
 from factory.forge.values import RepoName
 from factory.git import objects
@@ -156,7 +157,9 @@ def _row(secrets: Secrets, name: str) -> dict[str, Any]:
 
 
 def set_secret(secrets: Secrets, name: str, value: bytes, formulas: Collection[str]) -> dict[str, Any]:
-    """Propose a value; without ``formulas`` for those that the policy, or else its label, names."""
+    """Propose a value; without ``formulas`` for those that the policy, or else its label, names. Raises UsageError
+    outside the vault's own home, where it has one."""
+    secrets.deployment.require_vault(f"setting the secret {name[:64]}")
     kept = secrets.shelf.find(name)
     known = kept.label.formulas if kept is not None and kept.label is not None else ()
     return _proposed(secrets, put(secrets.place, name, value, formulas or secrets.wanted.get(name) or known))
@@ -164,6 +167,7 @@ def set_secret(secrets: Secrets, name: str, value: bytes, formulas: Collection[s
 
 def rotate_secret(secrets: Secrets, name: str, value: bytes) -> dict[str, Any]:
     """Propose another value for a secret that is there, for the same formulas. Raises UsageError when it is not."""
+    secrets.deployment.require_vault(f"rotating the secret {name[:64]}")
     kept = secrets.shelf.find(name)
     if kept is None or kept.label is None:
         raise UsageError(f"rotating the secret {name[:64]}: there is none with a label", hint="factory secret list")
@@ -174,6 +178,7 @@ def reseal_secrets(
     secrets: Secrets, *, add: Mapping[str, str], hosts: Mapping[str, str], drop: Collection[str], new_key: bool
 ) -> dict[str, Any]:
     """Propose all secrets again, to other keys, and other hosts to sign the ledger."""
+    secrets.deployment.require_vault("encrypting the secrets anew")
     return _proposed(secrets, reseal(secrets.place, add=add, hosts=hosts, drop=drop, new_key=new_key))
 
 
@@ -220,6 +225,8 @@ def _proposed(secrets: Secrets, change: Change) -> dict[str, Any]:
     }  # fmt: skip
     if not change.edits:
         return facts
+    if secrets.deployment.host.runs == "vault":
+        return facts | {"route": "offer", "offer": offered(secrets.ops, secrets.place, change)}
     login = founder_of(secrets.deployment, secrets.project)
     return facts | share(
         secrets.deployment, secrets.ops, list(change.edits), change.title, login, slug=change.slug, body=change.body,

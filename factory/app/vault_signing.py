@@ -15,9 +15,8 @@ from typing import Any
 
 from factory.app.choosing import founder_of, project_of
 from factory.app.deployment import Deployment
-from factory.app.opsrepo import mirror
+from factory.app.opsrepo import mirror, reader
 from factory.app.people import as_person
-from factory.app.projects import account
 from factory.errors import FactoryError, PolicyDenied, UsageError
 from factory.forge.client import ForgejoClient
 from factory.forge.values import Pull, RepoName
@@ -71,7 +70,7 @@ def open_request(deployment: Deployment, id: str, *, project: str | None = None)
         raise UsageError(f"{doing}: that is no name of an action", hint="factory vault list")
     copy = mirror(deployment, ops, refresh=True)
     head = objects.read_ref(copy, f"refs/heads/{branch_of(id)}")
-    forge = deployment.forge(account(deployment.state, ops, "factory"))
+    forge = deployment.forge(reader(deployment, ops))
     pull = next((p for p in forge.pulls(ops) if p.head_ref == branch_of(id) and p.head_repo == ops), None)
     if head is None or pull is None or pull.head_sha != head:
         raise UsageError(f"{doing}: no request of that name waits", hint="factory vault list")
@@ -111,7 +110,7 @@ def _request(
 
 def _open_change(deployment: Deployment, repo: RepoName, ops: RepoName, number: int, doing: str) -> Request:
     copy = mirror(deployment, ops, refresh=True)
-    forge = deployment.forge(account(deployment.state, ops, "factory"))
+    forge = deployment.forge(reader(deployment, ops))
     pull = next((p for p in forge.pulls(ops) if p.number == number and p.base_ref == MAIN), None)
     head = objects.read_ref(copy, f"refs/heads/{pull.head_ref}") if pull is not None else None
     if pull is None or pull.head_repo != ops or head != pull.head_sha:
@@ -189,7 +188,7 @@ def _allow(account_id: int, key: Path) -> str:
 
 def signed_by(request: Request) -> frozenset[int]:
     """Accounts whose good signature stands on the pull request already, by this host's allowed_signers."""
-    forge = request.deployment.forge(account(request.deployment.state, request.ops, "factory"))
+    forge = request.deployment.forge(reader(request.deployment, request.ops))
     known = roll(request.deployment.state / "vault" / "allowed_signers").signers
     letters = PullLetters(forge, request.ops)((request.pull.number,))
     return frozenset(

@@ -131,6 +131,22 @@ def remove(name: str, project: str | None, as_json: bool) -> None:
     _told(remove_secret(open_secrets(deployment(), project=project), name), as_json)
 
 
+@secret.command()
+@json_option
+def propose(as_json: bool) -> None:
+    """Open the pull request for an offer on stdin: what `factory secret` printed in the vault's own home.
+
+    For where the vault runs as another user: there the keys are, here the account that proposes. No value is in it.
+    """
+    import sys
+
+    from factory.app.secret_offer import propose as share
+
+    facts = share(deployment(), sys.stdin.buffer.read())
+    text = f"proposed: {facts['url']}" if facts["url"] else "nothing to change"
+    emit("secret-proposed", facts, as_json=as_json, text=lambda _: text)
+
+
 def _value(name: str, source: Path | None, exact: bool) -> bytes:
     """The value, from where the person says. It is on no command line and in no environment variable."""
     import sys
@@ -157,6 +173,14 @@ def _value(name: str, source: Path | None, exact: bool) -> bytes:
 
 
 def _told(facts: dict[str, Any], as_json: bool) -> None:
+    if facts["route"] == "offer":
+        import json
+
+        click.echo(json.dumps(facts["offer"]))
+        for note in facts["notes"]:
+            say(f"note: {note}")
+        say("to be proposed by the daemon's user: pipe it into `factory secret propose` there")
+        return
     emit("secret", facts, as_json=as_json, text=_text)
     if facts["route"] == "person":
         say("it counts after an admin approved it there; until then the version before it is used")

@@ -23,10 +23,15 @@ def status(as_json: bool) -> None:
 
 
 def _text(facts: Any) -> str:
+    if facts["runs"] in ("vault", "nothing"):
+        lines = [_up_vault(facts), *_vault(facts["vault"]), *_mirrors(facts["ledger_mirrors"])]
+        return "\n".join([*lines, f"forge {facts['addresses']['forge']}"])
     lines = [_up(facts), _needs(facts)]
     for project in facts["projects"]:
         lines += ["", *_project(project)]
     lines += ["", _ticks(facts["recent_ticks"]), *_vault(facts["vault"]), *_mirrors(facts["ledger_mirrors"])]
+    if facts["runs"] == "daemon":
+        lines.append("vault: it runs as another user, from a home of its own; `factory status` there tells of it")
     lines.append(f"forge {facts['addresses']['forge']}   run logs {facts['addresses']['web']}")
     return "\n".join(lines)
 
@@ -39,6 +44,17 @@ def _up(facts: Any) -> str:
     trouble = f"\ntrouble: {daemon['trouble']}" if daemon["trouble"] else ""
     bare = "\nwarning: no sandbox: sessions run with all of your own rights" if facts["sandbox"] == "none" else ""
     return f"up since {moment(daemon['started'])} on {facts['host']} ({services}){trouble}{bare}"
+
+
+def _up_vault(facts: Any) -> str:
+    if facts["runs"] == "nothing":
+        return "the vault has moved out of this home; nothing runs here"
+    services = ", ".join(f"{s['name']} {s['pid'] or 'down'}" for s in facts["services"])
+    if not facts["up"]:
+        return f"the vault is down ({services}); start it with: factory up --detach"
+    daemon = facts["daemon"]
+    trouble = f"\ntrouble: {daemon['trouble']}" if daemon["trouble"] else ""
+    return f"the vault is up since {moment(daemon['started'])} on {facts['host']} ({services}){trouble}"
 
 
 def _needs(facts: Any) -> str:

@@ -17,7 +17,8 @@ ELSEWHERE = {
     "settle": "factory.cli.vault_operate:settle", "unfreeze": "factory.cli.vault_operate:unfreeze",
     "simulate": "factory.cli.vault_operate:simulate", "begin-anew": "factory.cli.vault_operate:begin_anew",
     "audit": "factory.cli.vault_audit:audit", "sign": "factory.cli.vault_sign:sign",
-    "mirror": "factory.cli.vault_mirror:mirror",
+    "mirror": "factory.cli.vault_mirror:mirror", "move-out": "factory.cli.vault_move:move_out",
+    "move-in": "factory.cli.vault_move:move_in",
 }  # fmt: skip
 """Subcommands with a file of their own, loaded when they are asked for."""
 

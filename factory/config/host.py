@@ -99,6 +99,8 @@ class HostShape(Shape):
     """ops repos served: ["owner/name-ops"]"""
     tool_mounts: list[Annotated[str, Field(pattern=r"^/[^\x00]*$")]] = Field(default_factory=list)
     """absolute paths that sessions see read-only"""
+    runs: Literal["all", "daemon", "vault", "nothing"] = "all"
+    """what runs from this home: all; daemon: all but the vault; vault: that alone; nothing: it moved out"""
     forge: ForgeShape
     """[forge] with url"""
     web: WebShape = WebShape(port=0)
@@ -212,6 +214,7 @@ def _valid(home: Path, shape: HostShape) -> HostConfig:
         tool_mounts=tuple(shape.tool_mounts),
         slots=shape.slots,
         ledger_mirror=_mirror(state, shape.vault),
+        runs=shape.runs,
     )
 
 
@@ -236,6 +239,7 @@ def _plain(config: HostConfig) -> dict[str, Any]:
         "host": config.host,
         "sandbox": config.sandbox,
         "slots": config.slots,
+        "runs": None if config.runs == "all" else config.runs,
         "ops_repos": list(config.ops_repos),
         "tool_mounts": list(config.tool_mounts) or None,
         "forge": {"url": config.forge_url, "embedded": config.embedded, "port": config.forge_port},

@@ -185,6 +185,14 @@ class HostConfig:
     slots: int = 2
     """Sessions this host runs at the same time."""
     ledger_mirror: LedgerMirror | None = None
+    runs: str = "all"
+    """What of the factory runs from this home: all, daemon (all but the vault's processes), vault (only those), nothing
+    (the vault was here and has moved out)."""
+
+    @property
+    def has_vault(self) -> bool:
+        """Whether the vault's processes, keys and tokens are of this home."""
+        return self.runs in ("all", "vault")
 
     @property
     def state(self) -> Path:

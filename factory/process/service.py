@@ -11,7 +11,8 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +62,22 @@ def ensure(
                 hint=f"find it with `fuser {state_dir / (name + '.lock')}` and end it",
             )
         return ServiceStatus(_start(name, argv, state_dir, env, ready, deadline), started=True)
+
+
+@contextmanager
+def registered(name: str, state_dir: Path) -> Iterator[None]:
+    """This process as the service ``name`` while the body lasts, where not ``ensure`` started it but, say, systemd:
+    found and stopped as any. For one that ``ensure`` started, which is known already, it does nothing."""
+    alive, own = try_hold(state_dir / f"{name}.lock"), identity(os.getpid())
+    if alive is None or own is None:
+        yield
+        return
+    with alive:
+        _write_pid_file(state_dir / f"{name}.pid", os.getpid(), own)
+        try:
+            yield
+        finally:
+            (state_dir / f"{name}.pid").unlink(missing_ok=True)
 
 
 def status(name: str, state_dir: Path) -> ServiceStatus:

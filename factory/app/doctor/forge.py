@@ -9,6 +9,7 @@ from factory.app.deployment import Deployment
 from factory.app.doctor.finding import Finding, note, ok, problem
 from factory.app.services import running
 from factory.app.setup import admin_of
+from factory.app.vault_moving import MOVED
 from factory.config.model import DEFAULT_ACCOUNTS, FactoryConfig
 from factory.errors import FactoryError, ForgeError
 from factory.forge.client import ForgejoClient
@@ -64,7 +65,8 @@ def look(deployment: Deployment, project: RepoName, ops: RepoName, config: Facto
 def _tokens(deployment: Deployment, project: RepoName, again: str) -> Iterator[Finding]:
     kept = {}
     known = state_of(deployment, project)
-    logins = sorted({known.account(duty) for duty in DEFAULT_ACCOUNTS})
+    duties = [duty for duty in DEFAULT_ACCOUNTS if deployment.host.has_vault or duty not in MOVED]
+    logins = sorted({known.account(duty) for duty in duties})
     for login in logins:
         try:
             kept[login] = deployment.token(login)

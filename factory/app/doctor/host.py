@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import pwd
+import os
 import stat
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from factory.app.agents import trouble_of
 from factory.app.deployment import Deployment
+from factory.app.doctor import apart
+from factory.app.doctor.apart import name_of, owner
 from factory.app.doctor.finding import Finding, note, ok, problem
 from factory.app.places import control_socket
-from factory.app.services import running
+from factory.app.services import KEEPER, running
 from factory.errors import FactoryError
 from factory.gateway.control import GatewayControl
 
@@ -28,16 +28,20 @@ def look(deployment: Deployment, now: datetime) -> Iterator[Finding]:
     """This host: who may read its state, what runs, whether each agent can start."""
     yield from _private(deployment)
     pids = {service.name: service.pid for service in running(deployment)}
-    yield separation({name: owner(pid) for name, pid in pids.items() if pid is not None}, getpass.getuser())
-    up = pids.get("daemon") is not None
+    if deployment.host.runs == "all":
+        yield separation({name: owner(pid) for name, pid in pids.items() if pid is not None}, me())
+    else:
+        yield from apart.look(deployment, me())
+    up = any(pids.get(name) is not None for name in ("daemon", KEEPER))
     for name, pid in pids.items():
         if pid is not None:
             yield ok(AREA, name, f"runs (process {pid})")
         elif up:
-            yield problem(AREA, name, "does not run, though the daemon does", "factory up --detach")
+            main = "keeper" if deployment.host.runs == "vault" else "daemon"
+            yield problem(AREA, name, f"does not run, though the {main} does", "factory up --detach")
         else:
             yield note(AREA, name, "does not run", "factory up --detach")
-    if up:
+    if pids.get("daemon") is not None:
         yield _beat(deployment, now)
     if pids.get("gateway") is not None:
         yield _gateway(deployment)
@@ -47,20 +51,13 @@ def look(deployment: Deployment, now: datetime) -> Iterator[Finding]:
         yield problem(AREA, f"agent {name}", trouble) if trouble else ok(AREA, f"agent {name}", what)
         if entry.auth == "ambient":
             yield note(AREA, f"agent {name}", "holds a login of its own: it may not merge, and could use that login")
-    if not deployment.host.backends:
+    if not deployment.host.backends and "daemon" in pids:
         yield note(AREA, "agents", "nobody is hired on this host", "factory hire claude-code")
 
 
-def owner(pid: int) -> str:
-    """The user that a process runs as, by name where it has one; empty: it is gone."""
-    try:
-        uid = Path(f"/proc/{pid}").stat().st_uid
-    except OSError:
-        return ""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+def me() -> str:
+    """Who runs this, by name where they have one."""
+    return name_of(os.getuid())
 
 
 def separation(users: Mapping[str, str], me: str) -> Finding:

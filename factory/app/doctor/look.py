@@ -13,6 +13,7 @@ from factory.app.doctor import forge, host, machine, mirror, project, secrets, v
 from factory.app.doctor.finding import Finding, State, note, ok, problem
 from factory.config.host import host_path
 from factory.errors import ConfigInvalid, FactoryError
+from factory.forge.values import RepoName
 
 
 def look(home: Path, now: datetime) -> Iterator[Finding]:
@@ -40,9 +41,14 @@ def _deployment(deployment: Deployment, now: datetime) -> Iterator[Finding]:
         return
     if any(found.name == forge.REACHABLE and found.state is not State.OK for found in reachable):
         return
-    yield from _guarded("project", _configuration(deployment))
+    runs = deployment.host.runs
+    if runs in ("all", "daemon"):
+        yield from _guarded("project", _configuration(deployment))
     yield from vault.processes(deployment)
-    for name, ops in deployment.projects():
+    for name, ops in deployment.projects() if runs != "nothing" else ():
+        if runs == "vault":
+            yield from _vault(deployment, name, ops, now)
+            continue
         try:
             config = project.config_of(deployment, ops)
         except FactoryError as error:
@@ -50,9 +56,15 @@ def _deployment(deployment: Deployment, now: datetime) -> Iterator[Finding]:
             continue
         yield from _guarded("forge", forge.look(deployment, name, ops, config))
         yield from _guarded("project", project.look(deployment, name))
-        yield from _guarded("vault", secrets.look(deployment, name))
-        yield from _guarded("vault", vault.look(deployment, name, ops, now))
-        yield from _guarded("vault", mirror.look(deployment, ops, now))
+        if runs == "all":
+            yield from _vault(deployment, name, ops, now)
+
+
+def _vault(deployment: Deployment, name: RepoName, ops: RepoName, now: datetime) -> Iterator[Finding]:
+    """What the home that has the vault can see of it."""
+    yield from _guarded("vault", secrets.look(deployment, name))
+    yield from _guarded("vault", vault.look(deployment, name, ops, now))
+    yield from _guarded("vault", mirror.look(deployment, ops, now))
 
 
 def _guarded(area: str, findings: Iterable[Finding]) -> Iterator[Finding]:

@@ -173,3 +173,13 @@ def test_stopping_ends_one_that_ignores_the_signal(deployment: Deployment) -> No
     assert service.stop("forge", deployment.state, grace_s=0.1)
     assert adopt(status.pid, created) is None
     assert not service.stop("forge", deployment.state)
+
+
+def test_a_process_that_somebody_else_started_is_the_service_while_it_says_so(tmp_path: Path) -> None:
+    with service.registered("daemon", tmp_path):
+        assert service.status("daemon", tmp_path).pid == os.getpid()
+        with service.registered("daemon", tmp_path):  # as the one that ``ensure`` started finds it: known already
+            assert service.status("daemon", tmp_path).pid == os.getpid()
+        assert service.status("daemon", tmp_path).pid == os.getpid()
+    assert service.status("daemon", tmp_path).pid is None
+    assert not (tmp_path / "daemon.pid").exists()

@@ -111,3 +111,21 @@ def test_the_ledgers_mirror_is_read_back_and_goes_whole(tmp_path: Path) -> None:
 ])  # fmt: skip
 def test_addresses_of_a_mirror(address: str, good: bool) -> None:
     assert is_address(address) is good
+
+
+@pytest.mark.parametrize("runs", ["daemon", "vault", "nothing"])
+def test_what_the_home_runs_is_read_back_and_all_is_said_by_nothing(tmp_path: Path, runs: str) -> None:
+    create_home(tmp_path)
+    write_host(host(tmp_path))
+    assert "runs" not in host_path(tmp_path).read_text(encoding="utf-8")
+    assert load_host(tmp_path).has_vault
+    write_host(replace(host(tmp_path), runs=runs))
+    assert load_host(tmp_path) == replace(host(tmp_path), runs=runs)
+    assert load_host(tmp_path).has_vault == (runs == "vault")
+    write_host(host(tmp_path))
+    assert load_host(tmp_path) == host(tmp_path)
+    path = host_path(tmp_path)
+    path.write_text(f'runs = "both"\n{path.read_text(encoding="utf-8")}', encoding="utf-8")
+    with pytest.raises(ConfigInvalid) as refused:
+        load_host(tmp_path)
+    assert "runs" in str(refused.value.problems[0])

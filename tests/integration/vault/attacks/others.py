@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.integration.loop import test_rules as in_the_daemon
+from tests.integration.users import test_two_users as two_users
 from tests.integration.vault.attacks.register import elsewhere, held
 from tests.integration.vault.run import test_attacks, test_attacks_git
 from tests.integration.vault.run import test_rules as of_runs
@@ -16,7 +17,7 @@ from tests.integration.vault.watch import test_rules_keys as of_keys
 from tests.integration.vault.watch import test_rules_word as by_word
 
 MODULES = (test_attacks, test_attacks_git, watch, of_runs, on_main, in_the_daemon, anew, by_word, lost, mirrored, apart,
-           of_keys)  # fmt: skip
+           of_keys, two_users)  # fmt: skip
 CRASHES = "tests/integration/vault/test_crash_points.py"
 
 elsewhere(48, "A dispatcher dies at any point between a claim and its result", f"{CRASHES}::test_one_row_of_the_matrix",

@@ -16,7 +16,7 @@ TOLD, ONLY = "doctor says what it is worth", "cannot: it is said, not enforced"
 
 @rule("Where daemon and dispatcher run as one user, doctor says that their separation guards against bugs, not against "
       "a compromised daemon", vault=TOLD, off=ONLY,
-      check="the machine is asked whose the running processes are; templates with two users do not exist yet")
+      check="the machine is asked whose the running processes are; how to have two is docs/how-to/two-users.md")
 def test_rule_doctor_says_what_one_user_for_all_is_worth(served: House) -> Seen:
     found = {one.name: one for one in doctor.look(served.deployment, datetime.now(UTC))}["separation"]
     assert found.state is State.NOTE

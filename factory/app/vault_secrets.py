@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -189,24 +189,30 @@ def remove_secret(secrets: Secrets, name: str) -> dict[str, Any]:
 
 def drop_old_keys(secrets: Secrets) -> dict[str, Any]:
     """Forget keys of this host that nothing on ``main`` is encrypted to any more, not while a secret has no label; and
-    the one that signed the ledgers, once another does so on all of them."""
-    blind = [kept.name for kept in secrets.shelf.secrets if kept.label is None]
-    if blind:
-        raise UsageError(f"dropping old keys: nobody knows which key {blind[0]} needs", hint="factory secret list")
-    needed = {key for kept in secrets.shelf.secrets if kept.label is not None for key in kept.label.keys}
+    the one that signed the ledgers, once another does so on all of them. A host has its keys for all its projects."""
+    deployment = secrets.deployment
+    others = [str(project) for project, _ in deployment.projects() if project != secrets.project]
+    every = [secrets, *(open_secrets(deployment, project=project) for project in others)]
+    for one in every:
+        for kept in one.shelf.secrets:
+            if kept.label is None:
+                raise UsageError(
+                    f"dropping old keys: nobody knows which key {kept.name} of {one.project} needs",
+                    hint=f"factory secret list --project {one.project}",
+                )
+    needed = {key for one in every for kept in one.shelf.secrets if kept.label is not None for key in kept.label.keys}
     dropped = list(agekey.keep(secrets.place.state, sorted(needed)))
-    return {"project": str(secrets.project), "dropped": [*dropped, *_forgotten_host_key(secrets)]}
+    return {"project": str(secrets.project), "dropped": [*dropped, *_forgotten_host_key(every)]}
 
 
-def _forgotten_host_key(secrets: Secrets) -> list[str]:
-    """This host has one for all its projects."""
-    deployment, new = secrets.deployment, secrets.place.host_key
-    if not next_key(deployment.state).exists():
+def _forgotten_host_key(every: Sequence[Secrets]) -> list[str]:
+    state, new = every[0].deployment.state, every[0].place.host_key
+    if not next_key(state).exists():
         return []
-    every = [open_secrets(deployment, project=str(project)) for project, _ in deployment.projects()]
     if any(one.place.in_force and new not in one.place.in_force.values() for one in every):
         return []
-    return [old] if (old := forget_old(deployment.state)) else []
+    old = forget_old(state)
+    return [old] if old else []
 
 
 def _proposed(secrets: Secrets, change: Change) -> dict[str, Any]:

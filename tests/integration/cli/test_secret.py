@@ -7,17 +7,20 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pyrage import x25519
 
+from factory.app import vault_secrets
 from factory.app.deployment import Deployment
 from factory.app.doctor import secrets as doctor
 from factory.app.doctor.finding import State
 from factory.app.opsrepo import factory_signature, mirror
 from factory.app.people import as_person
-from factory.errors import FactoryError
+from factory.app.vault_secrets import drop_old_keys, open_secrets
+from factory.errors import FactoryError, UsageError
 from factory.forge.values import RepoName, ReviewState
 from factory.git import objects
 from factory.git.transport import RefUpdate, Remote, push
@@ -151,6 +154,30 @@ def test_a_recovery_key_and_a_new_key_of_the_host(settled: Person, file: Path) -
     assert value(settled) == VALUE.encode()
     assert "old age key" not in told(settled)
     assert [(state, name) for name, (state, _, _) in told(settled).items() if state is State.PROBLEM] == []
+
+
+def test_a_key_that_another_project_needs_is_kept(
+    settled: Person, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host has one age key for all its projects."""
+    landed(settled, settled.run("secret", "set", "TOKEN", "--file", file, "--json"))
+    with closing(Deployment.open(settled.home)) as deployment:
+        before = open_secrets(deployment)
+        landed(settled, settled.run("secret", "rotate", "--key", "--json"))
+        here = open_secrets(deployment)
+        other = RepoName("founder", "other")
+        monkeypatch.setattr(Deployment, "projects", lambda self: ((PROJECT, OPS), (other, RepoName("founder", "o"))))
+        monkeypatch.setattr(vault_secrets, "open_secrets", lambda *given, project: replace(before, project=other))
+        assert drop_old_keys(here)["dropped"] == []
+        blind = replace(before.shelf.secrets[0], label=None)
+        unread = replace(before.place, shelf=replace(before.shelf, secrets=(blind,)))
+        monkeypatch.setattr(
+            vault_secrets, "open_secrets", lambda *given, project: replace(before, project=other, place=unread)
+        )
+        with pytest.raises(UsageError, match="which key TOKEN of founder/other needs"):
+            drop_old_keys(here)
+        monkeypatch.undo()
+        assert drop_old_keys(here)["dropped"]
 
 
 def test_another_host_joins_and_its_key_is_revoked(settled: Person, file: Path, tmp_path: Path) -> None:

@@ -38,7 +38,6 @@ def apart() -> Iterator[Machine]:
         refused = made.daemon.run("vault", "move-out", code=7)
         assert "the factory runs in" in refused.err
         assert "factory down" in refused.err
-        assert "guards against bugs and against sessions" in made.daemon.findings()["host: separation"]["detail"]
         made.daemon.run("down")
         before = keys(made.daemon.home)
         assert {"tokens/dispatcher-bot", "tokens/release-bot", "vault/age.key", "vault/host_key",
@@ -160,6 +159,48 @@ def test_the_printed_unit_is_one_that_systemd_takes(apart: Machine, side: str, t
         words = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", str(unit)]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_vaults_side_copies_the_ledger_as_it_grows(apart: Machine) -> None:
+    far = apart.vault.folder / "far.git"
+    refused = apart.daemon.run("vault", "mirror", "set", apart.daemon.folder / "near.git", code=5)
+    assert "two-users.md" in refused.err
+    apart.vault.run("vault", "mirror", "set", far)
+    try:
+        words = ("vault", "request", "rent-a-human", "what=Water the plants", "why=nobody else can", "steps=pour")
+        id = apart.daemon.run(*words, "--json").facts()["id"]
+        mark = apart.vault.home / "state" / "vault" / apart.folder / "ledger.json"
+        copy = far / "refs" / "heads" / "ledger" / apart.ops
+        until(lambda: apart.daemon.run("vault", "show", id, "--json").facts()["ledger"], 60)
+        until(lambda: json.loads(mark.read_bytes())["tip"] == copy.read_text(encoding="ascii").strip(), 60)
+        (told,) = apart.vault.run("status", "--json").facts()["ledger_mirrors"]
+        assert (told["standing"], told["alarm"]) == ("same", "")
+        assert apart.daemon.run("status", "--json").facts()["ledger_mirrors"] == []
+    finally:
+        apart.vault.run("vault", "mirror", "unset")
+
+
+def test_brought_back_it_is_one_factory_again_and_moves_out_again(apart: Machine) -> None:
+    daemon, vault = apart.daemon, apart.vault
+    daemon.run("down")
+    vault.run("down")
+    before = keys(vault.home)
+    number = daemon.run("vault", "move-in", given=vault.run("vault", "move-out").out.encode()).out.strip()
+    vault.run("vault", "move-out", "--received", number)
+    try:
+        assert (keys(daemon.home), keys(vault.home)) == (before, {})
+        assert not (vault.home / "state" / "tokens" / "sentinel-bot").exists()
+        assert "docs/how-to/two-users.md" in vault.run("up", "--detach", code=2).err
+        assert "nothing runs here" in vault.run("status").out
+        daemon.run("up", "--detach")
+        told = daemon.findings()
+        assert "guards against bugs and against sessions" in told["host: separation"]["detail"]
+        assert {told[f"host: {name}"]["state"] for name in ("daemon", "dispatcher", "sentinel")} == {"ok"}
+        daemon.run("down")
+    finally:
+        apart.split()
+        daemon.run("up", "--detach")
+        vault.run("up", "--detach")
 
 
 def test_started_as_the_unit_starts_it_it_is_found_and_stopped_as_any(apart: Machine) -> None:

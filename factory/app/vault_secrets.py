@@ -190,6 +190,7 @@ def remove_secret(secrets: Secrets, name: str) -> dict[str, Any]:
 def drop_old_keys(secrets: Secrets) -> dict[str, Any]:
     """Forget keys of this host that nothing on ``main`` is encrypted to any more, not while a secret has no label; and
     the one that signed the ledgers, once another does so on all of them. A host has its keys for all its projects."""
+    secrets.deployment.require_vault("dropping old keys")
     deployment = secrets.deployment
     others = [str(project) for project, _ in deployment.projects() if project != secrets.project]
     every = [secrets, *(open_secrets(deployment, project=project) for project in others)]

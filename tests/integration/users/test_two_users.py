@@ -116,6 +116,7 @@ def test_each_side_says_where_to_turn_for_what_is_on_the_other(apart: Machine) -
     for user, words in (
         (apart.daemon, ("vault", "fire", "x")), (apart.daemon, ("secret", "set", "TOKEN", "--for", "release@1")),
         (apart.daemon, ("secret", "rotate", "--all")), (apart.vault, ("secret", "propose")),
+        (apart.daemon, ("secret", "rotate", "--drop-old")),
     ):  # fmt: skip
         assert "two-users.md" in user.run(*words, code=2, given=b"x").err
     again = apart.daemon.run("init", apart.daemon.folder / "hello", code=2)

@@ -123,11 +123,11 @@ class Ledger:
             return "the ledger begins with one GENESIS"
         if entry.id == ALL:
             last, said = (self.trust or [entry])[-1], entry.evidence
-            newer = said.get("policy_version", 0) >= last.evidence.get("policy_version", 0)
+            old, new = (v if isinstance(v := e.get("policy_version"), int) else 0 for e in (last.evidence, said))
             same = ("TRUST", entry.prev, said.get("commit")) == (last.kind, last.prev, last.evidence.get("commit"))
             known = str(said.get("host_key")) in self.keys
             good = {"FREEZE": not self.frozen, "UNFREEZE": bool(self.frozen), "KEY_ADD": same and not known,
-                    "KEY_REVOKE": same and known, "TRUST": entry.epoch == len(self.trust) and newer}  # fmt: skip
+                    "KEY_REVOKE": same and known, "TRUST": entry.epoch == len(self.trust) and new >= old}  # fmt: skip
             return "" if good.get(entry.kind, True) else f"{entry.kind} {entry.epoch} does not follow"
         state = self.state(entry.id)
         if self.frozen and entry.kind in COLD:

@@ -198,6 +198,17 @@ def test_a_policy_older_than_the_one_in_force_is_not_trusted() -> None:
     assert first.why("TRUST", ALL, evidence={}) == refused
 
 
+@pytest.mark.parametrize("version", ["9", 9.5, [9], {"a": 9}, NOW])
+def test_a_policy_version_that_is_no_number_counts_as_none(version: object) -> None:
+    """Whoever holds the dispatcher's token may write one; the readers refuse it and do not end by it."""
+    book = Book()
+    assert book.why("TRUST", ALL, evidence={"policy_version": version}) == ""
+    book.add("TRUST", ALL, policy_version=1)
+    assert book.why("TRUST", ALL, evidence={"policy_version": version}) == "TRUST 2 does not follow"
+    book.add("TRUST", ALL, policy_version=2)
+    assert book.why("TRUST", ALL, evidence={"policy_version": version}) == "TRUST 3 does not follow"
+
+
 def test_each_trust_has_the_next_number_so_that_two_hosts_do_not_both_write_it() -> None:
     book = Book()
     assert [book.why("TRUST", ALL, epoch=epoch) for epoch in (0, 1, 2)] == [

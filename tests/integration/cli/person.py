@@ -142,7 +142,7 @@ def commands(text: str) -> list[list[str]]:
     return [shlex.split(words) for words in dict.fromkeys(found)]
 
 
-def until(look: Callable[[], Any], seconds: float = 30) -> Any:
+def until(look: Callable[[], Any], seconds: float = 120) -> Any:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := look():

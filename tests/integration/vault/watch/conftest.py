@@ -53,7 +53,7 @@ class Asked:
     base: str
 
 
-def until(look: Callable[[], Any], seconds: float = 30) -> Any:
+def until(look: Callable[[], Any], seconds: float = 120) -> Any:
     """What it comes to, once that is true."""
     deadline = time.monotonic() + seconds
     while not (found := look()):

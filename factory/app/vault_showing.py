@@ -7,17 +7,21 @@ from datetime import datetime
 from typing import Any
 
 from factory.app.deployment import Deployment
+from factory.app.projects import account
 from factory.app.vault_opening import Vault, open_vault
+from factory.daemon.vault_cooling import until
 from factory.daemon.vault_view import pending_fact, pending_of
 from factory.forge.values import ItemState, Pull
 from factory.git import objects
 from factory.plan import reviews
+from factory.plan.vault import Cooling
 from factory.vault.action import Tier
 from factory.vault.canonical import stamp
 from factory.vault.ledger import Entry, State
 from factory.vault.people.facts import Facts, approval, as_json, headline, text
 from factory.vault.people.telling import results_of, stands, words_of
 from factory.vault.people.words import meaning
+from factory.vault.policy import PATH as POLICY
 
 RECENT = 20
 """Actions that are over and still listed without ``--all``."""
@@ -40,6 +44,7 @@ def listed(deployment: Deployment, *, project: str | None = None, everything: bo
         "ops": str(vault.ops),
         "frozen": vault.frozen or None,
         "problems": list(vault.rules.problems),
+        "cooling": cooling(vault),
         "actions": rows,
         "hidden": 0 if everything else max(0, len(over) - RECENT),
         "pending": [
@@ -120,7 +125,31 @@ def facts_about(vault: Vault, id: str) -> dict[str, Any]:
         "result": results_of(state) if state is not None else {},
         "ledger": [_entry(entry) for entry in vault.reader.of(id)],
         "frozen": vault.frozen or None,
+        "cooling": cooling(vault),
     }
+
+
+def cooling(vault: Vault) -> list[dict[str, Any]]:
+    """Changes of the policy that an admin approved and that wait for their time, oldest first."""
+    policy = vault.rules.policy
+    if policy is None or not policy.cooling_hours:
+        return []
+    ours, found = account(vault.deployment.state, vault.ops, "factory").lower(), []
+    for pull in vault.forge.pulls(vault.ops, state="open"):
+        if pull.author.login.lower() == ours and _proposes(vault, pull):
+            end = until(pull, vault.forge.reviews(vault.ops, pull.number), vault.ledger, policy)
+            if end is not None and vault.now < end:
+                waits = Cooling(pull.number, pull.head_sha, end)
+                found.append({"number": pull.number, "url": pull.url, "until": stamp(end), "words": waits.words})
+    return found
+
+
+def _proposes(vault: Vault, pull: Pull) -> bool:
+    """Whether its head has another policy than where it branched off, as far as both are here."""
+    if not objects.exists(vault.copy, pull.head_sha) or not objects.exists(vault.copy, pull.merge_base or "0" * 40):
+        return False
+    before, after = (objects.read_file(vault.copy, commit, POLICY) for commit in (pull.merge_base, pull.head_sha))
+    return before != after
 
 
 def _newest(vault: Vault, id: str) -> State | None:

@@ -14,7 +14,7 @@ from factory.errors import ConfigInvalid, UsageError
 from factory.vault.canonical import Refused, stamp
 from factory.vault.people.checking import check_policy
 from factory.vault.people.rules import Rules
-from factory.vault.people.simulate import simulate, text
+from factory.vault.people.simulate import cooling, simulate, text
 from factory.vault.policy import MAX_POLICY
 from factory.vault.policy import read as read_policy
 
@@ -55,5 +55,5 @@ def simulated(deployment: Deployment, file: Path, since: str, *, project: str | 
         "changes": [{**asdict(change), "at": stamp(change.at)} for change in found.changes],
         "unread": list(found.unread),
         "problems": [str(problem) for problem in check_policy(str(file), data, vault.rules, ours)],
-        "text": text(found),
+        "text": "\n".join(filter(None, (text(found), cooling(vault.rules.policy)))),
     }

@@ -59,6 +59,7 @@ def list_(everything: bool, project: str | None, as_json: bool) -> None:
 
 def _list_text(facts: Any) -> str:
     lines = [f"the vault is FROZEN: {facts['frozen']}"] if facts["frozen"] else []
+    lines += _cooling(facts)
     rows = [(a["id"], a["state"], a["tier"], a["since"], a["words"]) for a in facts["actions"]]
     lines.append(table(("ACTION", "STATE", "TIER", "SINCE", "WHAT"), rows) if rows else "no actions")
     if facts["hidden"]:
@@ -68,6 +69,10 @@ def _list_text(facts: Any) -> str:
         late = f", {one['late']}" if one["late"] else ""
         lines.append(f"for a person since {one['since']}: {one['what']}{frees}{late}\n  factory vault done {one['id']}")
     return "\n".join(lines)
+
+
+def _cooling(facts: Any) -> list[str]:
+    return [f"a change of the policy is {one['words']}: {one['url']}" for one in facts["cooling"]]
 
 
 @vault.command()
@@ -89,6 +94,7 @@ def told(facts: Any) -> str:
     lines = [f"{facts['id']}: {facts['stands']}"]
     if facts["frozen"]:
         lines.append(f"  the vault is FROZEN: {facts['frozen']}")
+    lines += [f"  {line}" for line in _cooling(facts)]
     if facts["next"]:
         after = facts["next"]
         lines.append(f"  why          {after['why']} ({facts['code']})")

@@ -12,12 +12,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from factory.config.model import FactoryConfig
+from factory.daemon.vault_cooling import until
 from factory.forge.values import ItemState, Pull
 from factory.git import objects
 from factory.ops import pending
 from factory.ops.vault_result import FIRED, REJECTED
 from factory.plan.model import PullFacts
-from factory.plan.vault import BRANCH, ActionFact, Asked, Comparison, PendingFact, RequestFact, VaultFacts
+from factory.plan.vault import BRANCH, ActionFact, Asked, Comparison, Cooling, PendingFact, RequestFact, VaultFacts
 from factory.runs.spec import SessionResult, SessionSpec
 from factory.vault.action import Action, Finding, Tier
 from factory.vault.action import check as check_bytes
@@ -29,7 +30,7 @@ from factory.vault.people.reading import BRANCH as LEDGER
 from factory.vault.people.reading import LedgerReader, action_at, in_force, known, merged_action
 from factory.vault.people.request import Unfit, Wish, draft, path_of
 from factory.vault.people.rules import Rules, rules_at
-from factory.vault.people.simulate import DAYS, markdown, simulate
+from factory.vault.people.simulate import DAYS, cooling, markdown, simulate
 from factory.vault.people.telling import comment, result_of, stands, words_of
 from factory.vault.policy import PATH as POLICY
 from factory.vault.policy import Policy, check, ruling
@@ -111,6 +112,7 @@ class VaultView:
             told=frozenset(ids & self._files[1]),
             comparisons=tuple(self._comparisons(ledger, pulls, config)), frozen=frozen, problems=tuple(problems),
             unjudged=len(list(self._unjudged(ledger, posted))),
+            cooling=tuple(self._cooling(ledger, pulls, config)),
             signed=tuple(path.decode() for path in FOR_ADMINS) if policy and Tier.HIGH in policy.signed else (),
             signers=policy.admins if policy else frozenset(),
         )  # fmt: skip
@@ -171,11 +173,9 @@ class VaultView:
 
     def _comparisons(self, ledger: Ledger, pulls: Sequence[PullFacts], config: FactoryConfig) -> Iterable[Comparison]:
         """What each proposed policy would have changed; of one that cannot be read, nothing."""
-        ours = config.account("factory").lower()
-        for facts in pulls:
+        for facts in _proposals(pulls, config):
             pull = facts.pull
-            proposes = any(file.path == POLICY for file in facts.files) and pull.author.login.lower() == ours
-            if pull.state is not ItemState.OPEN or not proposes or not objects.exists(self._mirror, pull.head_sha):
+            if not objects.exists(self._mirror, pull.head_sha):
                 continue
             key = (pull.head_sha, ledger.tip)
             if key not in self._compared:
@@ -184,12 +184,21 @@ class VaultView:
             if text:
                 yield Comparison(pull.number, pull.head_sha, text)
 
+    def _cooling(self, ledger: Ledger, pulls: Sequence[PullFacts], config: FactoryConfig) -> Iterable[Cooling]:
+        """Which proposed policies an admin approved that must wait still."""
+        policy = self._rules.policy
+        for facts in _proposals(pulls, config) if policy is not None and policy.cooling_hours else ():
+            end = until(facts.pull, facts.reviews, ledger, policy) if policy is not None else None
+            if end is not None and self._now < end:
+                yield Cooling(facts.pull.number, facts.pull.head_sha, end)
+
     def _compare(self, ledger: Ledger, head: str) -> str:
         rules = rules_at(self._mirror, head, self.bots)
         if rules.policy is None:
             return ""
         since = self._now - timedelta(days=DAYS)
-        return markdown(simulate(ledger, rules, since, lambda state: merged_action(self._mirror, state)), head)
+        found = simulate(ledger, rules, since, lambda state: merged_action(self._mirror, state))
+        return "\n".join(filter(None, (markdown(found, head), cooling(self._rules.policy)))) + "\n"
 
     def _base(self, ledger: Ledger, facts: PullFacts) -> Policy | None:
         key = facts.pull.merge_base
@@ -275,6 +284,15 @@ def _head(state: State) -> str:
 
 def _is_ours(facts: PullFacts, config: FactoryConfig) -> bool:
     return facts.pull.author.login.lower() == config.account("vault").lower()
+
+
+def _proposals(pulls: Sequence[PullFacts], config: FactoryConfig) -> Iterable[PullFacts]:
+    """Open ones of the factory that change the policy."""
+    ours = config.account("factory").lower()
+    for facts in pulls:
+        mine = facts.pull.state is ItemState.OPEN and facts.pull.author.login.lower() == ours
+        if mine and any(file.path == POLICY for file in facts.files):
+            yield facts
 
 
 def _told(mirror: Path, commit: str) -> frozenset[str]:

@@ -5,8 +5,6 @@ The settings are those of vault-security.md, section 2.3: no configuration, hook
 token is in no argument, file or environment variable.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import re

@@ -47,6 +47,9 @@ def decide(world: World, facts: PullFacts) -> Effect | Obstacle | None:
     obstacle = merge_gate.gate(pull, facts.reviews, facts.statuses, rule)
     if obstacle is None and world.vault.signed and any(f.path.startswith(world.vault.signed) for f in facts.files):
         obstacle = signatures.awaited(facts, world.vault.signers, 1, str(pull.number))
+    waits = next((one for one in world.vault.cooling if (one.pull, one.head) == (pull.number, pull.head_sha)), None)
+    if obstacle is None and waits is not None:
+        obstacle = Obstacle("cooling", waits.words, "time; a person who objects asks for changes on it")
     if obstacle is not None:
         return obstacle
     repo = str(world.ops)

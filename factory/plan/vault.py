@@ -7,7 +7,7 @@ for itself what may start, so nothing here is leaned on for safety.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 LOW = "low"
 FOLDER = "vault/actions/"
@@ -106,6 +106,19 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Cooling:
+    """A change of the policy that an admin approved, and that waits for its time."""
+
+    pull: int
+    head: str
+    until: datetime
+
+    @property
+    def words(self) -> str:
+        return f"approved, and it counts from {self.until.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ} on"
+
+
+@dataclass(frozen=True)
 class VaultFacts:
     """All of it. Empty where the project has no vault."""
 
@@ -115,6 +128,7 @@ class VaultFacts:
     told: frozenset[str] = frozenset()
     """Ids of pull requests in view whose result stands in the ops repo already."""
     comparisons: tuple[Comparison, ...] = ()
+    cooling: tuple[Cooling, ...] = ()
     signed: tuple[str, ...] = ()
     """Paths, or beginnings of them, of the ops repo that one of ``signers`` must sign a change of."""
     signers: frozenset[int] = frozenset()

@@ -25,7 +25,7 @@ from factory.plan.operations import (
     PostComment,
 )
 from factory.plan.ops_pulls import subject
-from factory.plan.vault import BRANCH, LOW, ActionFact, RequestFact
+from factory.plan.vault import BRANCH, LOW, ActionFact, Comparison, Cooling, RequestFact
 from factory.runs.model import Subject
 
 MAIN, AUTO = "main", "auto"
@@ -186,9 +186,10 @@ def _ending(world: World, action: ActionFact) -> Effect:
 
 
 def comparisons(world: World) -> Iterable[Effect]:
-    """What a proposed policy would have changed, once per head, as a comment."""
+    """What a proposed policy would have changed, once per head, and from when on it counts, as comments."""
     account = world.config.account("factory")
-    for told in world.vault.comparisons:
+    told_now = [*world.vault.comparisons, *(Comparison(c.pull, c.head, cooling_text(c)) for c in world.vault.cooling)]
+    for told in told_now:
         facts = next((f for f in world.ops_pulls if f.pull.number == told.pull), None)
         if facts is None or any(
             c.author.login.lower() == account.lower() and c.body.startswith(told.text.partition("\n")[0])
@@ -197,5 +198,14 @@ def comparisons(world: World) -> Iterable[Effect]:
             continue
         yield _effect(
             world, facts, "compare-policy", "a policy is proposed",
-            (PostComment(str(world.ops), account, told.pull, told.text),), told.head,
+            (PostComment(str(world.ops), account, told.pull, told.text),), told.text.partition("\n")[0],
         )  # fmt: skip
+
+
+def cooling_text(waits: Cooling) -> str:
+    """The comment on a change of the policy that waits."""
+    words = f"{waits.words[0].upper()}{waits.words[1:]}: the policy in force lets its changes wait (`cooling_hours`)."
+    return (
+        f"{words}\n\nIt is merged then, and not before. Who objects asks for changes here or closes it; to have nothing"
+        " start meanwhile: `factory down` on the dispatcher's host.\n"
+    )

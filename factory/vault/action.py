@@ -3,8 +3,6 @@
 Part of the trusted part. Limits and names follow vault-security.md, rule R2 and attacks 16 to 27 and 31.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +10,7 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
-from factory.vault.canonical import MAX_BYTES, MAX_INT, Refused, fits, load, moment, sha256, toml, trouble, whole
+from factory.vault.canonical import MAX_BYTES, MAX_INT, Refused, fits, load, moment, sha256, toml, trouble
 
 FOLDER = "vault/actions/"
 ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])")
@@ -39,7 +37,7 @@ class Tier(IntEnum):
         return self.name.lower()
 
     @classmethod
-    def of(cls, word: object) -> Tier | None:
+    def of(cls, word: object) -> "Tier | None":
         """The tier of that exact word; None: there is none."""
         return next((tier for tier in cls if tier.word == word), None)
 
@@ -150,7 +148,7 @@ def _shape(values: Mapping[str, Any], name: str) -> list[Finding]:
             found.append(Finding(code, key, message, hint))
 
     need("v" in values, "legacy", "v", "a file of the older form: it is not run", "see `factory vault request`")
-    need(whole(values.get("v", 1), 1, 1), "version", "v", "only v = 1 is known")
+    need(fits(values.get("v", 1), range(1, 2)), "version", "v", "only v = 1 is known")
     for key in sorted(set(values) - _KEYS):
         found.append(Finding("unknown-key", key, "is no key of an action", f"keys: {', '.join(sorted(_KEYS))}"))
     for key in sorted(_NEEDED - set(values)):
@@ -171,7 +169,7 @@ def _shape(values: Mapping[str, Any], name: str) -> list[Finding]:
         good = fits(items, [pattern]) and len(set(items)) == len(items) <= MAX_ITEMS
         need(good, f"bad-{key}", key, "must be a list of different names")
     runs, hours = values.get("runs", 1), values.get("every_hours", 0)
-    good = whole(runs, 1, MAX_RUNS) and whole(hours, 0, 24 * 366) and ((runs > 1) == (hours > 0))
+    good = fits(runs, range(1, MAX_RUNS + 1)) and fits(hours, range(24 * 366 + 1)) and ((runs > 1) == (hours > 0))
     need(good, "bad-runs", "runs", f"must be up to {MAX_RUNS}, with every_hours")
     _text(found, "reason", values.get("reason"), MAX_REASON)
     params = values.get("params")
@@ -183,7 +181,7 @@ def _shape(values: Mapping[str, Any], name: str) -> list[Finding]:
         for item in items:
             if isinstance(item, str):
                 _text(found, f"params.{key[:40]}", item, MAX_TEXT)
-            elif not (isinstance(item, bool) and item is value) and not whole(item, -MAX_INT, MAX_INT):
+            elif not (isinstance(item, bool) and item is value) and not fits(item, range(-MAX_INT, MAX_INT + 1)):
                 found.append(Finding("bad-type", f"params.{key[:40]}", "must be text, a whole number or true/false"))
     return found
 

@@ -4,16 +4,15 @@ Part of the trusted part. What stands on ``main`` is not enough, and neither is 
 been approved by those listed in the version before it, and it must be all that differs from that version.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from factory.git.hardened import Commit, Git
 from factory.vault.action import Tier
-from factory.vault.canonical import Refused, Unclear, json_bytes, must, sha256
+from factory.vault.canonical import Refused, Unclear, json_bytes, must, sha256, stamp
 from factory.vault.ledger import Ledger
 from factory.vault.policy import MAX_POLICY, PATH, Policy, read
 from factory.vault.verify import approved
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
 CONTROLLED = ("factory.toml", "vault/policy.toml", "vault/secrets", "formulas", "agents", "generators")
 FOR_ADMINS = (b"vault/policy.toml", b"vault/secrets", b"factory.toml")
 """Beginnings of paths that only an admin may let change, with a signature where the policy wants one for high."""
+FOUNDING = timedelta(days=1)
+"""After GENESIS. What is approved in that time waits for nothing: whoever founds a vault is still setting it up."""
 
 
 _policy = lru_cache(8)(read)
@@ -72,9 +73,16 @@ def oath(ledger: Ledger, controlled: str) -> bytes:
                        "ledger_root": ledger.root, "controlled": controlled})  # fmt: skip
 
 
-def trust(commit: Commit, pulls: Sequence[PullFact], ledger: Ledger, git: Git, repo: int,
-          keys: Keys) -> dict[str, Any]:  # fmt: skip
-    """Evidence of a TRUST for this commit. Raises Refused with why the version before it stays in force."""
+def due(given: datetime, founded: datetime, policy: Policy) -> datetime:
+    """From when on a change of this policy counts that was approved then. It waits so that somebody can object before
+    anything is judged by it (attack 9)."""
+    return given if given < founded + FOUNDING else given + timedelta(hours=policy.cooling_hours)
+
+
+def trust(commit: Commit, pulls: "Sequence[PullFact]", ledger: Ledger, git: Git, repo: int, keys: "Keys",
+          clock: Callable[[], datetime]) -> dict[str, Any]:  # fmt: skip
+    """Evidence of a TRUST for this commit. Raises Refused with why the version before it stays in force; ``cooling``:
+    nothing is in its way but time."""
     now = in_force(ledger, git)
     tree = f"{commit.oid}^{{tree}}"
     merged = len(commit.parents) == 2 and git.merged_tree(*commit.parents) == git.pure("rev-parse", tree)
@@ -97,5 +105,8 @@ def trust(commit: Commit, pulls: Sequence[PullFact], ledger: Ledger, git: Git, r
     signed = not (high and Tier.HIGH in now.policy.signed) or now.policy.admins & keys.signers(
         oath(ledger, there), (pull.number,))  # fmt: skip
     must(signed, "signature-missing", f"it needs an admin's signature: `factory vault sign {pull.number}`")
+    given = min(max(r.at for r in pull.reviews if (r.user, r.state) == (user, "APPROVED")) for user in people)
+    after = given if policy.digest == now.policy.digest else due(given, ledger.trust[0].at, now.policy)
+    must(after == given or clock() >= after, "cooling", f"approved; it counts from {stamp(after)} on")
     return {"commit": commit.oid, "policy_digest": policy.digest, "policy_version": policy.version,
-            "controlled": there, "pull": pull.number, "approvers": people}  # fmt: skip
+            "controlled": there, "pull": pull.number, "approvers": people, "approved_at": given}  # fmt: skip

@@ -108,11 +108,6 @@ def moment(value: object) -> datetime | None:
     return value.astimezone(UTC) if good and isinstance(value, datetime) and not value.microsecond else None
 
 
-def whole(value: object, low: int, high: int) -> bool:
-    """Whether it is a whole number (not a truth value) within the bounds."""
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
 def json_bytes(value: object) -> bytes:
     """Canonical JSON: sorted keys, no spaces, ASCII."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
@@ -140,7 +135,8 @@ def wrong(value: object, form: Any, at: str = "it") -> list[str]:
     if isinstance(form, re.Pattern):
         good, words = isinstance(value, str) and form.fullmatch(value), "text of its form"
     elif isinstance(form, range):
-        good, words = whole(value, form.start, form.stop - 1), f"a whole number from {form.start} to {form.stop - 1}"
+        good = isinstance(value, int) and not isinstance(value, bool) and form.start <= value < form.stop
+        words = f"a whole number from {form.start} to {form.stop - 1}"
     elif isinstance(form, frozenset):
         good, words = isinstance(value, str) and value in form, f"one of {', '.join(sorted(form))}"
     elif isinstance(form, type):

@@ -4,8 +4,6 @@ Part of the trusted part. A push that is cut off says nothing; what decides is w
 (vault-security.md, 3.4). What was once seen there must stay there: the high-water mark on this host remembers it.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import random
@@ -63,12 +61,11 @@ class Chain:
 
     def _known(self) -> dict[str, Any]:
         try:
-            found = json.loads(self._mark.read_bytes())
+            return dict(json.loads(self._mark.read_bytes()))
         except FileNotFoundError:
             return {}
         except ValueError as error:
             raise Refused("ledger-gone", f"the high-water mark {self._mark} cannot be read: {error}") from None
-        return dict(found)
 
     def _remember(self, known: Mapping[str, Any]) -> None:
         """Never back to less than is known: another process of this host may have seen more."""

@@ -5,8 +5,6 @@ dispatchers may turn on one ledger; what keeps an action from starting twice is 
 lock or a clock. Crash anywhere: what was not written did not happen, what was written is found again.
 """
 
-from __future__ import annotations
-
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -147,7 +145,7 @@ class Dispatcher:
             words = f"the history of {MAIN} was rewritten"
         else:
             found = self._look.trusted(main)
-            self._main = "" if found else main
+            self._main = "" if found or self._look.cooling else main
             return [self._entry(kind, ALL, evidence) for kind, evidence in found]
         return [] if self.ledger.frozen else [self._entry("FREEZE", ALL, {"words": words})]
 
@@ -180,7 +178,7 @@ class Dispatcher:
             if more and self._h.clock() >= v["not_before"] + timedelta(hours=number * v["every_hours"]):
                 yield following
 
-    def _ended(self, order: Order, outcome: Outcome) -> Iterable[Entry]:
+    def _ended(self, order: Order, outcome: "Outcome") -> Iterable[Entry]:
         """What a run that ended here leaves: of a fenced one, a note and nothing else."""
         if self._running.get(order.id) == order.run:
             del self._running[order.id]
@@ -195,7 +193,7 @@ class Dispatcher:
         mine = (state.kind, state.epoch, state.run) == ("STARTED", order.epoch, order.run)
         yield self._entry(kind if mine else "LATE", order.id, evidence, run=order.run)
 
-    def _probed(self, state: State, order: Order, outcome: Outcome, said: Mapping[str, Any]) -> Iterable[Entry]:
+    def _probed(self, state: State, order: Order, outcome: "Outcome", said: Mapping[str, Any]) -> Iterable[Entry]:
         if state.kind != "FENCED" or state.epoch != order.epoch:
             return
         if outcome.state == "applied":

@@ -3,8 +3,6 @@
 Part of the trusted part. Git objects are read here; what only the forge knows is asked of it; nothing is written.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -32,10 +30,10 @@ class Handed:
     """What the trusted part is given."""
 
     git: Git
-    forge: Forge
-    sentinel: Sentinel
-    runner: Runner
-    keys: Keys
+    forge: "Forge"
+    sentinel: "Sentinel"
+    runner: "Runner"
+    keys: "Keys"
     packaged: Callable[[str], bytes | None]
     """Bytes of a packaged formula by name."""
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -53,6 +51,8 @@ class Gather:
         self.alarms: dict[str, str] = {}
         self.standing: dict[str, str] = {}
         """Of those, what holds until ``main`` or the version in force is another one."""
+        self.cooling = False
+        """Whether one of them only waits for its time, and is to be looked at again."""
         self.merges: dict[str, tuple[str, Commit]] = {}
         """Added action files by id: branch and the commit that added them first, as the ledger has it where it does."""
         self._scanned = {MAIN: "", AUTO: ""}
@@ -86,15 +86,18 @@ class Gather:
         """TRUST with its evidence for the oldest change since the version in force that counts, and what it adds or
         revokes of the hosts' keys; the others are told."""
         self.standing.clear()
+        self.cooling = False
         for commit in self._h.git.history(main, str(self.ledger.trust[-1].evidence["commit"]), *CONTROLLED):
             try:
                 pulls = self._h.forge.pulls(commit.parents[1]) if len(commit.parents) == 2 else ()
-                found = trust(commit, pulls, self.ledger, self._h.git, self.pinned("repo"), self._h.keys)
+                found = trust(commit, pulls, self.ledger, self._h.git, self.pinned("repo"), self._h.keys, self.now)
                 gone = frozenset(found["approvers"]) - self._h.forge.humans(frozenset(found["approvers"]))
                 must(not gone, "approver-gone", f"{named(gone)} is not active or has lost its rights")
                 return [("TRUST", found), *self._h.keys.changes(self._h.git, commit.oid, self.ledger.keys)]
             except Refused as refused:
-                self.standing[commit.oid[:12]] = f"its change of the controlled set does not count: {refused.words}"
+                self.cooling |= (cools := refused.code == "cooling")
+                words = f"does not count{' yet' * cools}: {refused.words}"
+                self.standing[commit.oid[:12]] = f"its change of the controlled set {words}"
         self.alarms.update(self.standing)
         return []
 
@@ -139,8 +142,7 @@ class Gather:
         git, authority = self._h.git, in_force(self.ledger, self._h.git)
         policy, tip = authority.policy, self.tips.get(f"refs/heads/{base}", "")
         first, head = (*commit.parents, "", "")[:2]
-        places = [f"{oid}:{FOLDER}{name}.toml" for oid in (commit.oid, head or commit.oid)]
-        data, at_head = git.read(places, MAX_BYTES)
+        data, at_head = git.read([f"{oid}:{FOLDER}{name}.toml" for oid in (commit.oid, head or commit.oid)], MAX_BYTES)
         try:
             action, formula = self.request(id)
         except Refused as refused:

@@ -69,6 +69,8 @@ class Policy:
     """Tiers that also need an admin's signature."""
     remember_days: int
     """The same content within so many days rises by a tier."""
+    cooling_hours: int = 0
+    """A change of the policy counts when its approval is so old."""
 
     def bench(self, tier: Tier) -> frozenset[int]:
         """Whose approval counts for a tier."""
@@ -148,16 +150,15 @@ def read(data: bytes, bots: frozenset[int] = frozenset()) -> Policy:
         per_day={tier: per_day[tier.word] for tier in Tier}, per_requester=values.get("per_requester_day", 20),
         pending=values.get("pending", 5), max_ttl_hours=values.get("max_ttl_hours", 72),
         signed=frozenset(tier for tier in Tier if tier.word in values.get("require_signature", ())),
-        remember_days=values.get("remember_days", 30))  # fmt: skip
+        remember_days=values.get("remember_days", 30), cooling_hours=values.get("cooling_hours", 0))  # fmt: skip
 
 
 def _rule(key: str, values: Mapping[str, Any]) -> FormulaRule:
-    inject = {name: Inject(**how) for name, how in values.get("inject", {}).items()}
-    for one in inject.values():
-        good = one.secret in values.get("secrets", ()) and trouble(one.prefix, 100) is None
-        must(good, "bad-policy", f"formulas.{key}: inject not valid")
+    inject, secrets = {name: Inject(**how) for name, how in values.get("inject", {}).items()}, values.get("secrets", ())
+    good = all(one.secret in secrets and trouble(one.prefix, 100) is None for one in inject.values())
+    must(good, "bad-policy", f"formulas.{key}: inject not valid")
     return FormulaRule(
-        digest=values["digest"], tier=Tier[values["tier"].upper()], secrets=tuple(values.get("secrets", ())),
+        digest=values["digest"], tier=Tier[values["tier"].upper()], secrets=tuple(secrets),
         hosts=tuple(h for text in values.get("hosts", ()) for h in host(text)), inject=inject,
         per_day=values.get("per_day", 0), max_runs=values.get("max_runs", 1), settings=values.get("settings", {}),
     )  # fmt: skip
@@ -168,7 +169,7 @@ _FORM = {
     "v": range(1, 2), "version?": range(1, MAX_INT + 1), "admins": _PEOPLE, "approvers": _PEOPLE,
     "per_day?": {f"{tier.word}?": _PER_DAY for tier in Tier}, "per_requester_day?": _PER_DAY,
     "pending?": range(1, 1001), "max_ttl_hours?": range(1, 24 * 31 + 1), "require_signature?": [TIERS],
-    "remember_days?": range(3651), "logins?": object, "formulas?": (FORMULA, {
+    "remember_days?": range(3651), "cooling_hours?": range(14 * 24 + 1), "logins?": object, "formulas?": (FORMULA, {
         "digest": DIGEST, "tier": TIERS, "secrets?": [SECRET], "hosts?": [ASKED], "per_day?": _PER_DAY,
         "max_runs?": range(1, 367), "settings?": dict,
         "inject?": (ANY, {"secret": SECRET, "header": HEADER, "prefix?": str}),

@@ -4,8 +4,6 @@ Part of the trusted part. ``decide`` is pure: the same case gives the same verdi
 and again before STARTED (vault-security.md, 3.8).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -41,7 +39,7 @@ class Case:
     data: bytes | None
     at_head: bytes | None
     """The file in the merge, and in the head that was reviewed."""
-    pulls: tuple[PullFact, ...]
+    pulls: "tuple[PullFact, ...]"
     """With that head."""
     repo: int
     vault_bot: int
@@ -50,7 +48,7 @@ class Case:
     policy: Policy
     base_policy: Policy | None
     """In force where the request branched off."""
-    settings: Settings
+    settings: "Settings"
     seen: Mapping[str, Any]
     """Evidence of SEEN."""
     humans: frozenset[int]
@@ -68,7 +66,7 @@ class Verified:
     action: Action
     formula: VaultFormula
     ruling: Ruling
-    pull: PullFact
+    pull: "PullFact"
     approvers: tuple[int, ...]
 
 
@@ -139,7 +137,7 @@ def content(case: Case) -> Action:
     return read(case.data or b"", f"{name}.toml")
 
 
-def _pull(case: Case) -> PullFact:
+def _pull(case: Case) -> "PullFact":
     """The one pull request whose recorded head was merged; a number in a text is never followed."""
     there = [pull for pull in case.pulls if pull.head_sha == case.merge.parents[1] and pull.base == case.base]
     own = [pull for pull in there if pull.head_repo == case.repo and pull.flow == 0]
@@ -151,7 +149,7 @@ def _pull(case: Case) -> PullFact:
     return mine[0]
 
 
-def _approved(case: Case, pull: PullFact, tier: Tier, need: int) -> tuple[int, ...]:
+def _approved(case: Case, pull: "PullFact", tier: Tier, need: int) -> tuple[int, ...]:
     people = approved(pull, case.policy, tier, pull.contributors | case.bots, case.restored, need)
     gone = set(people) - case.humans
     must(not gone, "approver-gone", f"{named(gone)} no longer exists, is not active or has lost its rights")
@@ -160,13 +158,12 @@ def _approved(case: Case, pull: PullFact, tier: Tier, need: int) -> tuple[int, .
     return people
 
 
-def approved(pull: PullFact, policy: Policy, tier: Tier, barred: frozenset[int], since: datetime | None,
+def approved(pull: "PullFact", policy: Policy, tier: Tier, barred: frozenset[int], since: datetime | None,
              need: int = 1) -> tuple[int, ...]:  # fmt: skip
     """Whose approval of what stands at its head counts by this policy: not that of ``barred``, nor of who posted it,
     nor one given before ``since``. Raises Refused when they are not enough."""
     bench = Bench(policy.bench(tier), barred | {pull.poster}, policy.bench(Tier.MEDIUM), need)
-    times = [moment for moment in (pull.pushed, pull.moved, since) if moment is not None]
-    verdict = judge(pull.reviews, pull.head_sha, max(times), bench)
+    verdict = judge(pull.reviews, pull.head_sha, max(filter(None, (pull.pushed, pull.moved, since))), bench)
     must(not verdict.code, verdict.code, verdict.words)
     return verdict.people
 

@@ -18,7 +18,7 @@ import pyrage
 from pyrage import DecryptError, RecipientError, x25519
 
 from factory.vault.action import FORMULA, SECRET
-from factory.vault.canonical import json_bytes, whole
+from factory.vault.canonical import fits, json_bytes
 from factory.vault.keys.errors import SecretRefused
 
 MAX_VALUE = 32 * 1024
@@ -105,7 +105,7 @@ def _checked(envelope: Envelope) -> None:
         raise ValueError(f"{str(envelope.name)[:80]!r} is no name of a secret: A-Z, 0-9 and _, at most 64")
     if not formulas or list(formulas) != sorted(set(formulas)) or not all(map(FORMULA.fullmatch, formulas)):
         raise ValueError("a secret is for named formulas, each as name@version")
-    if not whole(envelope.version, 1, MAX_VERSION):
+    if not fits(envelope.version, range(1, MAX_VERSION + 1)):
         raise ValueError(f"a version is a whole number from 1 to {MAX_VERSION}")
     if not 0 < len(envelope.value) <= MAX_VALUE:
         raise ValueError(f"a secret has from 1 to {MAX_VALUE} bytes")

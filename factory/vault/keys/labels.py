@@ -16,7 +16,7 @@ from typing import Any
 
 from factory.errors import ConfigInvalid, Problem
 from factory.vault.action import FORMULA, SECRET
-from factory.vault.canonical import Refused, load, sha256, toml, whole
+from factory.vault.canonical import Refused, fits, load, sha256, toml
 from factory.vault.keys.envelope import MAX_VERSION, recipient
 from factory.vault.keys.sshsig import public_key
 
@@ -128,7 +128,7 @@ def read_label(name: str, data: bytes) -> Label:
         label = Label(values["name"], values["version"], formulas, keys, values["sha256"])
         good = {
             "v": values["v"] == 1, "name": label.name == name and SECRET.fullmatch(name),
-            "version": whole(label.version, 1, MAX_VERSION), "sha256": _DIGEST.fullmatch(label.sha256),
+            "version": fits(label.version, range(1, MAX_VERSION + 1)), "sha256": _DIGEST.fullmatch(label.sha256),
             "formulas": label.formulas and all(map(FORMULA.fullmatch, label.formulas)),
             "keys": 0 < len(label.keys) <= MOST and all(map(recipient, label.keys)), "form": label.write() == data,
         }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
 
@@ -12,7 +13,7 @@ from factory.git import objects
 from factory.git.hardened import Commit, Git
 from factory.vault.action import FOLDER, Action, Tier
 from factory.vault.action import read as read_action
-from factory.vault.authority import FOR_ADMINS, controlled
+from factory.vault.authority import FOR_ADMINS, controlled, due
 from factory.vault.canonical import MAX_BYTES, Refused, json_bytes, sha256
 from factory.vault.formulas import MAX_FORMULA, VaultFormula
 from factory.vault.formulas import read as read_formula
@@ -24,6 +25,8 @@ from factory.vault.policy import read as read_policy
 from factory.vault.verify import AUTO, MAIN, identity
 
 KEY_KINDS = (ADD, REVOKE)
+SKEW = timedelta(seconds=120)
+"""How far the forge's clock, by which a change of the policy waits, may be ahead of the one that dates its entry."""
 _SAID = ("target", "requester", "content", "unblocks", "runs", "every_hours", "not_before", "expires")
 
 
@@ -225,11 +228,24 @@ def _trust(told: Told, known: Objects) -> Wrong:
         return
     if now.digest != policy.digest and now.version <= policy.version:
         yield "policy-rollback", f"policy version {now.version} does not follow {policy.version}"
+    yield from _cooled(entry, known, policy, now)
     approvers = _numbers(entry.evidence.get("approvers"))
     listed = policy.admins | policy.approvers
     if any(change.path.startswith(FOR_ADMINS) for change in commit.changes):
         listed = policy.admins
     yield from _approvers(approvers, listed, known, 1)
+
+
+def _cooled(entry: Entry, known: Objects, before: Policy, after: Policy) -> Wrong:
+    """Whether it waited as long as the policy before it says. When it was approved only the forge knows: here it is
+    what the dispatcher says it read there."""
+    if not before.cooling_hours or before.digest == after.digest:
+        return
+    given = entry.evidence.get("approved_at")
+    if not isinstance(given, datetime):
+        yield "cooling", "it does not say when it was approved"
+    elif not given <= entry.at + SKEW or entry.at + SKEW < due(given, known.versions[0][0].at, before):
+        yield "cooling", f"the policy before it lets a change wait {before.cooling_hours} hours after its approval"
 
 
 def _approvers(approvers: list[int], listed: frozenset[int], known: Objects, need: int) -> Wrong:

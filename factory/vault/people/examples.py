@@ -22,6 +22,7 @@ v = 1
 version = 4
 admins = [1]
 approvers = [2]
+cooling_hours = 24
 require_signature = ["high"]
 
 [per_day]

@@ -131,6 +131,8 @@ class PolicyShape(Shape):
     """how long a request may stay open"""
     remember_days: Annotated[int, Field(ge=0, le=3650)] = 30
     """the same content within so many days rises by a tier"""
+    cooling_hours: Annotated[int, Field(ge=0, le=14 * 24)] = 0
+    """a change of this file counts so many hours after an admin approved it; not in the vault's first day"""
     require_signature: list[TierWord] = Field(default_factory=list)
     """tiers that also need an admin's signature (`factory vault sign`)"""
     per_day: BudgetShape = Field(default_factory=BudgetShape)

@@ -155,6 +155,13 @@ def _over(
     return ""
 
 
+def cooling(policy: Policy | None) -> str:
+    """When it would count by the policy in force, in words; empty: at once."""
+    if policy is None or not policy.cooling_hours:
+        return ""
+    return f"It counts {policy.cooling_hours} hours after an admin approved it: `cooling_hours` of the policy in force."
+
+
 def text(found: Simulated) -> str:
     """For a terminal: one line per change."""
     head = f"policy version {found.policy_version}, {found.judged} actions since {stamp(found.since)}"

@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from dulwich.objects import Blob, Commit, Tree
@@ -413,6 +413,11 @@ class Reader:
             return
         if e["policy_digest"] != before["policy_digest"] and policy["version"] <= old["version"]:
             yield "a rollback"
+        wait = timedelta(hours=old.get("cooling_hours", 0))
+        if wait and e["policy_digest"] != before["policy_digest"]:
+            begun, given, late = self.past[0][0]["at"], e["approved_at"], entry["at"] + timedelta(seconds=120)
+            if given > late or (given - begun >= timedelta(days=1) and late - given < wait):
+                yield "it did not wait"
         may = set(old["admins"])
         touched = [path for path, _, _ in self.changed(self.commit(commit.parents[0].decode()).tree, commit.tree)]
         if not any(p in ("factory.toml", "vault/policy.toml") or p.startswith("vault/secrets/") for p in touched):

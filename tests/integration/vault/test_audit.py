@@ -10,6 +10,7 @@ import copy
 import os
 import random
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from factory.git.hardened import Git
 from factory.vault.keys import sshsig
 from factory.vault.keys.hostkeys import NAMESPACE
 from factory.vault.people.audit import Audit, Mark, audit
-from tests.integration.vault.house import LETTERS, VAULT_BOT, House, formula_bytes
-from tests.integration.vault.ledgers import Step, grown, steps, write
+from tests.integration.vault.house import LETTERS, VAULT_BOT, House, formula_bytes, policy_bytes
+from tests.integration.vault.ledgers import Step, change_policy, grown, steps, write
 from tests.integration.vault.second_reader import Reader
 
 FORMULAS = {name: formula_bytes(name) or b"" for name in LETTERS}
@@ -280,6 +281,32 @@ def test_attack_65_the_evidence_is_not_true(house: House, told: list[Step], name
     codes = {fault.code for fault in both(house)[0].faults}
     assert codes
     assert not codes & {"not-append-only", "bad-entry"}
+
+
+WAITED: dict[str, Change] = {
+    "not said": lambda told: told[where(told, "TRUST")].entry["evidence"].pop("approved_at"),  # type: ignore[index]
+    "approved an hour before": edit("TRUST", evidence_approved_at=lambda old: old + timedelta(hours=23)),
+    "approved after it": edit("TRUST", evidence_approved_at=lambda old: old + timedelta(days=9)),
+    "written at once": edit("TRUST", at=lambda old: old - timedelta(hours=23)),
+}
+
+
+@pytest.mark.parametrize("name", ["as it was", *WAITED])
+def test_attack_9_a_policy_that_did_not_wait_is_found(tmp_path: Path, name: str) -> None:
+    """By both readers, from what the entries say of when it was approved and when it came into force."""
+    house = House(tmp_path, policy=policy_bytes(more="cooling_hours = 24\n"))
+    house.now += timedelta(days=2)
+    dispatcher, _ = house.dispatcher()
+    change_policy(house)
+    dispatcher.turn()
+    assert len(dispatcher.ledger.trust) == 1
+    house.now += timedelta(hours=24, seconds=1)
+    dispatcher.turn()
+    assert len(dispatcher.ledger.trust) == 2
+    assert both(house)[0].faults == ()
+    if name in WAITED:
+        tampered(house, steps(house.remote), WAITED[name])
+        assert {fault.code for fault in both(house)[0].faults} == {"cooling"}
 
 
 UNSEEN: dict[str, Change] = {

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from factory.daemon import vault_view
 from factory.daemon.vault_view import VaultView
-from factory.forge.values import ItemState
+from factory.forge.values import ItemState, User
 from factory.plan.model import PullFacts
 from factory.plan.vault import Asked, VaultFacts
 from factory.runs.codec import decode, encode
@@ -19,7 +19,17 @@ from factory.testing import builders as b
 from factory.vault.action import Action, Tier
 from factory.vault.people import rules
 from factory.vault.ports import Outcome, PullFact
-from tests.integration.vault.house import LETTERS, NOW, VAULT_BOT, House, Runner, formula_bytes, policy_bytes
+from tests.integration.vault.house import (
+    ADMIN,
+    APPROVER,
+    LETTERS,
+    NOW,
+    VAULT_BOT,
+    House,
+    Runner,
+    formula_bytes,
+    policy_bytes,
+)
 
 
 @pytest.fixture
@@ -230,6 +240,27 @@ def test_a_proposed_policy_is_compared_with_what_was_done(house: House, seen: Se
     broken = house.commit({"vault/policy.toml": b"v = 1\n"}, house.ref("heads/main"))
     seen.pulls[90] = b.pull(90, by="factory-bot", head_ref="edit/policy", head_repo=b.OPS, head_sha=broken, files=files)
     assert seen.look().comparisons == ()
+
+
+def test_an_approved_policy_waits_and_says_until_when(house: House, seen: Seen) -> None:
+    """As long as the policy in force says, from an admin's approval of that head on; not in the vault's first day."""
+    house.adopt(policy_bytes(2, more="cooling_hours = 24\n"))
+    head = house.commit({"vault/policy.toml": policy_bytes(3, more="cooling_hours = 0\n")}, house.ref("heads/main"))
+    house.ref("heads/edit/policy", head)
+
+    def waits(at: datetime, *who: int, **changes: object) -> list[datetime]:
+        given = [b.review(number=n, commit=head, at=at, **changes) for n in range(len(who))]
+        given = [replace(one, author=User(id, f"user{id}")) for one, id in zip(given, who, strict=True)]
+        seen.pulls[90] = b.pull(90, by="factory-bot", head_ref="edit/policy", head_repo=b.OPS, head_sha=head,
+                                files=[b.file("vault/policy.toml")], reviews=given)  # fmt: skip
+        return [one.until for one in seen.look().cooling]
+
+    assert waits(house.now, ADMIN) == [], "the vault is a day old at most"
+    house.now += timedelta(days=2)
+    assert waits(house.now, ADMIN) == [house.now + timedelta(hours=24)]
+    assert waits(house.now, APPROVER) == waits(house.now, ADMIN, dismissed=True) == waits(house.now) == []
+    assert waits(house.now - timedelta(hours=24), ADMIN) == []
+    assert "It counts 24 hours after an admin approved it" in seen.look().comparisons[0].text
 
 
 def test_things_for_a_person_are_listed_until_they_are_done(house: House, seen: Seen) -> None:

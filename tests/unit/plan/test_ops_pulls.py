@@ -11,7 +11,8 @@ from factory.forge.values import RepoName, ReviewState
 from factory.plan.model import Pause, PullFacts
 from factory.plan.operations import MergePull
 from factory.plan.ops_pulls import subject
-from factory.plan.vault import VaultFacts
+from factory.plan.vault import Cooling, VaultFacts
+from factory.plan.vault_pulls import cooling_text
 from factory.roles.turn import decide
 from factory.testing import builders as b
 
@@ -50,6 +51,18 @@ TABLE = {
     "another branch": (edit(head_ref="patch-1"), ""),
     "from a fork": (edit(head_repo=RepoName("outsider", "tally-ops")), ""),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(("head", "expected"), [(b.HEAD, "cooling"), (b.BASE, "merge-ops")])
+def test_a_policy_that_waits_is_not_merged_before_its_time(head: str, expected: str) -> None:
+    """Merged, nobody could object any more. What waits is one head."""
+    waits = VaultFacts(cooling=(Cooling(3, head, b.NOW),))
+    told = b.comment(cooling_text(waits.cooling[0]), "factory-bot")
+    facts = edit(files=[b.file("vault/policy.toml")], comments=[told])
+    assert outcome(facts, vault=waits) == expected
+    world = b.world(ops_pulls=(facts,), vault=waits)
+    skips = [(skip.rule, skip.reason) for skip in decide(world, b.NOW).skips_for(subject(world, 3))]
+    assert skips == ([("cooling", waits.cooling[0].words)] if expected == "cooling" else [])
 
 
 @pytest.mark.parametrize("name", TABLE)

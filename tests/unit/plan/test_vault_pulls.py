@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +15,8 @@ from factory.plan.effect import Effect
 from factory.plan.model import Pause, PullFacts, World
 from factory.plan.operations import ClosePull, DeleteBranch, MergePull, OpsWrite, PostComment
 from factory.plan.ops_pulls import subject
-from factory.plan.vault import ActionFact, Comparison, RequestFact, VaultFacts
+from factory.plan.vault import ActionFact, Comparison, Cooling, RequestFact, VaultFacts
+from factory.plan.vault_pulls import cooling_text
 from factory.roles.turn import decide
 from factory.testing import builders as b
 
@@ -296,6 +297,17 @@ def test_a_proposed_policy_gets_its_comparison_once_per_head() -> None:
     assert outcome(proposal(), vault=told) == "compare-policy"
     assert outcome(proposal("What this would have changed (aaaaaaaa)\n\nold rows"), vault=told) == "person-needed"
     assert outcome(proposal("What this would have changed (bbbbbbbb)\n\nrows"), vault=told) == "compare-policy"
+
+
+def test_a_policy_that_waits_is_told_once_per_time() -> None:
+    def until(hour: int) -> VaultFacts:
+        return VaultFacts(cooling=(Cooling(3, b.HEAD, datetime(2026, 11, 29, hour, tzinfo=UTC)),))
+
+    text = cooling_text(until(9).cooling[0])
+    assert text.startswith("Approved, and it counts from 2026-11-29T09:00:00Z on: ")
+    assert outcome(proposal(), vault=until(9)) == "compare-policy"
+    assert outcome(proposal(text), vault=until(9)) == "person-needed"
+    assert outcome(proposal(text), vault=until(10)) == "compare-policy"
 
 
 def test_where_an_action_stands_is_told_in_words() -> None:

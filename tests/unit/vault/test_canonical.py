@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from factory.vault.canonical import (
     MAX_BYTES,
     Refused,
+    fits,
     json_bytes,
     load,
     moment,
@@ -23,7 +24,6 @@ from factory.vault.canonical import (
     stamp,
     toml,
     trouble,
-    whole,
 )
 
 INVISIBLE = {
@@ -154,8 +154,8 @@ def test_moments() -> None:
 
 
 def test_whole_numbers() -> None:
-    assert [whole(value, 1, 3) for value in (0, 1, 2, 3, 4)] == [False, True, True, True, False]
-    assert not any(whole(value, 0, 5) for value in (True, False, 1.0, "1", None))
+    assert [fits(value, range(1, 4)) for value in (0, 1, 2, 3, 4)] == [False, True, True, True, False]
+    assert not any(fits(value, range(6)) for value in (True, False, 1.0, "1", None))
 
 
 def test_attack_20_canonical_json_and_digest() -> None:

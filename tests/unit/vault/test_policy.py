@@ -28,6 +28,7 @@ pending = 6
 max_ttl_hours = 48
 require_signature = ["high"]
 remember_days = 9
+cooling_hours = 5
 [per_day]
 low = 10
 high = 0
@@ -58,7 +59,7 @@ def test_everything_is_read() -> None:
             inject={"api.example.org": Inject("TOKEN", "Authorization", "Bearer ")},
         )},
         per_day={LOW: 10, MEDIUM: 50, HIGH: 0}, per_requester=4, pending=6, max_ttl_hours=48, signed=frozenset({HIGH}),
-        remember_days=9,
+        remember_days=9, cooling_hours=5,
     )  # fmt: skip
 
 
@@ -79,6 +80,7 @@ def test_what_is_not_said() -> None:
         30,
     )
     assert made.signed == frozenset()
+    assert made.cooling_hours == POLICY_1.cooling_hours == 0
     rule = read(f'v = 1\nadmins = [1]\napprovers = []\n[formulas."x@1"]\ndigest = "{DIGEST}"\ntier = "low"\n'.encode())
     assert rule.formulas["x@1"] == FormulaRule(DIGEST, LOW)
 
@@ -108,6 +110,9 @@ def test_what_is_not_said() -> None:
         ("max_ttl_hours = 48", "max_ttl_hours = 745", "max_ttl_hours must"),
         ("remember_days = 9", "remember_days = -1", "remember_days must"),
         ("remember_days = 9", "remember_days = 3651", "remember_days must"),
+        ("cooling_hours = 5", "cooling_hours = -1", "cooling_hours must"),
+        ("cooling_hours = 5", "cooling_hours = 337", "cooling_hours must"),
+        ("cooling_hours = 5", "cooling_hours = true", "cooling_hours must"),
         ('["high"]', '["none"]', "require_signature[0] must be one of high, low, medium"),
         ('["high"]', '"high"', "require_signature must"),
         ('["high"]', "[1]", "require_signature[0] must"),
@@ -153,6 +158,7 @@ def test_what_is_not_a_policy(old: str, new: str, words: str) -> None:
         ("pending = 6", "pending = 1000"),
         ("max_ttl_hours = 48", "max_ttl_hours = 1"), ("max_ttl_hours = 48", "max_ttl_hours = 744"),
         ("remember_days = 9", "remember_days = 0"), ("remember_days = 9", "remember_days = 3650"),
+        ("cooling_hours = 5", "cooling_hours = 0"), ("cooling_hours = 5", "cooling_hours = 336"),
         ("per_day = 5", "per_day = 0"),
         ("per_day = 5", "per_day = 10000"), ("max_runs = 30", "max_runs = 1"), ("max_runs = 30", "max_runs = 366"),
         ('["high"]', '["low", "medium", "high"]'), ('["high"]', "[]"), ('"Authorization"', '"X"'),

@@ -92,6 +92,8 @@ class Keep:
     """Further lines of the policy."""
     people: tuple[str, ...] = ()
     """More accounts, all listed as admins and allowed to write."""
+    age: timedelta = timedelta(0)
+    """How long ago it was founded."""
     ops: RepoName = field(init=False)
     said: list[str] = field(default_factory=list)
     """The forge's refusals, in its words."""
@@ -182,7 +184,7 @@ class Keep:
             "vault_bot": self.ids[VAULT], "commit": first, "policy_digest": sha256(policy), "policy_version": 1,
             "controlled": controlled(self.work, first),
         }  # fmt: skip
-        now = datetime.now(UTC).replace(microsecond=0)
+        now = datetime.now(UTC).replace(microsecond=0) - self.age
         self.chain("genesis").append([Entry("GENESIS", ALL, secrets.token_hex(16), "init/1", now, evidence=genesis)])
 
     def _host(self, name: str) -> Host:

@@ -8,11 +8,13 @@ process: it is a property of the functions that decide, over thousands of rows.
 from __future__ import annotations
 
 import tempfile
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pygit2
 import pytest
@@ -121,21 +123,25 @@ class Nobody:
     changes = staticmethod(listed.changes)
 
 
-class World(RuleBasedStateMachine):
+class Main(RuleBasedStateMachine):
     """The ops repo's main, the ledger over it, and what was decided in the beginning."""
+
+    first_policy = policy_bytes()
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         pygit2.init_repository(self.folder.name, bare=True)
         self.git = Fast(Store(Path(self.folder.name)))
-        self.main = self.git.commit({"vault/policy.toml": policy_bytes(), "factory.toml": b"schema = 1\n"})
+        self.main = self.git.commit({"vault/policy.toml": self.first_policy, "factory.toml": b"schema = 1\n"})
         self.ledger, self.now, self.number = Ledger(), NOW, 0
         self.write("GENESIS", ALL, {
             "forge": "f", "repo": 7, "owner": "o", "name": "n", "vault_bot": VAULT_BOT, "commit": self.main,
             "bots": [VAULT_BOT, FACTORY_BOT, DISPATCHER_BOT], "policy_version": 1,
-            "policy_digest": sha256(policy_bytes()), "controlled": controlled(self.git, self.main),
+            "policy_digest": sha256(self.first_policy), "controlled": controlled(self.git, self.main),
         })  # fmt: skip
+        self.pulls: dict[str, PullFact] = {}
+        """By the commit that merged it."""
         self.known: dict[tuple[Any, ...], tuple[int, str]] = {}
         """What was decided, by all that it depends on."""
         self.first = self.verdicts()
@@ -202,16 +208,28 @@ class World(RuleBasedStateMachine):
         made = self.git.commit({}, *((self.main,) if straight else (self.main, head)), tree=tree)
         self.main = made
         reviews = tuple(Review(n, user, "APPROVED", False, False, True, head, self.now) for n, user in enumerate(by, 1))
-        pull = PullFact(self.number, FACTORY_BOT, "main", head, 7, 0, self.now, True, frozenset({FACTORY_BOT}),
-                        self.now, None, reviews)  # fmt: skip
+        self.pulls[made] = PullFact(self.number, FACTORY_BOT, "main", head, 7, 0, self.now, True,
+                                    frozenset({FACTORY_BOT}), self.now, None, reviews)  # fmt: skip
+        self.trusted()
+
+    def trusted(self) -> None:
+        """What a dispatcher trusts of what is on main, as of now."""
         since = str(self.ledger.trust[-1].evidence["commit"])
         for commit in self.git.history(self.main, since, *CONTROLLED):
             try:
-                mine = (pull,) if commit.oid == made else ()
-                evidence = trust(commit, mine, self.ledger, self.git, 7, Nobody())
+                mine = tuple(pull for oid, pull in self.pulls.items() if oid == commit.oid)
+                evidence = trust(commit, mine, self.ledger, self.git, 7, Nobody(), lambda: self.now)
                 self.write("TRUST", ALL, evidence, len(self.ledger.trust))
             except (Refused, GitTrouble):
                 continue
+
+    @rule(hours=st.integers(1, 24 * 40))
+    def time_passes(self, hours: int) -> None:
+        self.now += timedelta(hours=hours)
+
+
+class World(Main):
+    """What anybody but an admin may bring about."""
 
     @rule(tiers=NEW_TIERS, version=st.integers(1, 5), by=PEOPLE, straight=st.booleans(),
           admins=st.sampled_from([[ADMIN], [APPROVER], [ADMIN, APPROVER, OUTSIDER]]))  # fmt: skip
@@ -249,10 +267,6 @@ class World(RuleBasedStateMachine):
         for kind in ("STARTED", "DONE"):
             self.write(kind, action.id, {}, 1, run)
 
-    @rule(hours=st.integers(1, 24 * 40))
-    def time_passes(self, hours: int) -> None:
-        self.now += timedelta(hours=hours)
-
     @invariant()
     def nothing_is_easier(self) -> None:
         for probe, before, now in zip(PROBES, self.first, self.verdicts(), strict=True):
@@ -260,8 +274,52 @@ class World(RuleBasedStateMachine):
             assert not now[0] or now[0] >= before[0], f"{probe} was {before[0]!r} and is {now[0]!r}"
 
 
-def play(examples: int = 15) -> None:
-    run_state_machine_as_test(World, settings=settings(
+class Cooling(Main):
+    """With admins among those who approve, in a vault of some days whose policy lets its changes wait."""
+
+    first_policy = policy_bytes(more="cooling_hours = 24\n")
+    waits: ClassVar[set[timedelta]] = set()
+    """How long what counted had waited, over all rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now += timedelta(days=2)
+        self.approved: dict[str, datetime] = {}
+        """When an admin approved a policy, by its digest."""
+
+    @rule(tiers=NEW_TIERS, hours=st.sampled_from([0, 1, 24, 100]), by=st.sets(st.sampled_from([ADMIN, APPROVER])),
+          secrets=st.booleans(), instead=st.booleans())  # fmt: skip
+    def propose(self, tiers: dict[str, str], hours: int, by: set[int], secrets: bool, instead: bool) -> None:
+        """A newer policy, which may let the next one wait for another time, alone or with something else; on top of
+        what waits, or instead of it."""
+        if instead:
+            self.main = str(self.ledger.trust[-1].evidence["commit"])
+        data = policy_bytes(self.number + 10, tiers, more=f"cooling_hours = {hours}\n")
+        if ADMIN in by:
+            self.approved[sha256(data)] = self.now
+        more = {"vault/secrets/TOKEN.age": f"{self.number}\n".encode()} if secrets else {}
+        self.change({"vault/policy.toml": data, **more}, sorted(by))
+
+    @rule(hours=st.sampled_from([1, 23, 24, 99]))
+    def a_dispatcher_looks(self, hours: int) -> None:
+        self.now += timedelta(hours=hours)
+        self.trusted()
+
+    @invariant()
+    def nothing_counts_sooner(self) -> None:
+        """Each version waited as long as the one before it said, as they stand on the ledger."""
+        for before, entry in pairwise(self.ledger.trust):
+            old, new = (str(one.evidence["policy_digest"]) for one in (before, entry))
+            if old != new:
+                data = self.git.read([f"{before.evidence['commit']}:vault/policy.toml"], 65536)[0]
+                wait = tomllib.loads((data or b"").decode()).get("cooling_hours", 0)
+                waited = entry.at - self.approved[new]
+                self.waits.add(waited)
+                assert waited >= wait * HOUR, f"a change that is to wait {wait} hours waited {waited}"
+
+
+def play(examples: int = 15, world: type[Main] = World) -> None:
+    run_state_machine_as_test(world, settings=settings(
         max_examples=examples, stateful_step_count=12, deadline=None, database=None, derandomize=True,
         suppress_health_check=list(HealthCheck),
     ))  # fmt: skip
@@ -281,8 +339,25 @@ def test_attack_9_no_sequence_loosens_a_later_decision(monkeypatch: pytest.Monke
     return Seen("-", "nothing gets easier", "it happens: a policy of the approver's own is found")
 
 
+@attack(9, "Any row of changes of the policy, of time, and of approvals, an admin's among them",
+        vault="none counts sooner than the policy before it says", off="it happens: a policy counts in the same hour",
+        check="a change of the policy counts when its approval is as old as the policy before it says")  # fmt: skip
+def test_attack_9_no_sequence_loosens_sooner(monkeypatch: pytest.MonkeyPatch) -> Seen:
+    play(world=Cooling)
+    assert min(Cooling.waits) < 24 * HOUR <= max(Cooling.waits), "both came to pass"
+    monkeypatch.setattr(authority, "due", lambda given, *_: given)
+    world = Cooling()
+    world.propose({"gamma": "low"}, 0, {ADMIN}, False, False)
+    with pytest.raises(AssertionError, match=r"is to wait 24 hours waited 0:00:00"):
+        world.nothing_counts_sooner()
+    world.teardown()
+    return Seen("-", "none counts sooner than the policy before it says",
+                "it happens: a policy counts in the same hour")  # fmt: skip
+
+
 @pytest.mark.soak
-def test_no_sequence_loosens_a_later_decision_in_the_long_form() -> None:
-    play(2000)
+@pytest.mark.parametrize("world", [World, Cooling])
+def test_no_sequence_loosens_a_later_decision_in_the_long_form(world: type[Main]) -> None:
+    play(2000, world)
 
 

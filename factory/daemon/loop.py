@@ -37,6 +37,8 @@ class Beat:
     running: int = 0
     problems: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
     """Project -> what is wrong with its rules; the last good version is in force meanwhile."""
+    unwritten: bool = False
+    """Whether a newer dashboard waits until it is due."""
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -45,6 +47,7 @@ class Beat:
             "last_tick": self.last_tick.isoformat() if self.last_tick else None,
             "trouble": self.trouble,
             "running": self.running,
+            "dashboard_waits": self.unwritten,
             "recent_ticks": [cost.as_dict() for cost in self.recent],
             "problems": {name: [asdict(problem) for problem in found] for name, found in self.problems.items()},
         }
@@ -176,7 +179,9 @@ class Loop:
         running = sum(1 for run in self.runs() if not run.state.is_terminal)
         assert self._started is not None
         problems = {str(t.observer.place.project): t.problems for t in self.tickers if t.problems}
-        beat = Beat(self._started, self.meter.ticks, now, self.trouble, tuple(self.meter.last()), running, problems)
+        waits = any(ticker.board.due is not None for ticker in self.tickers)
+        recent = tuple(self.meter.last())
+        beat = Beat(self._started, self.meter.ticks, now, self.trouble, recent, running, problems, waits)
         self.last_beat = beat
         unwritten = ""
         try:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from factory.errors import RunFailed
 
@@ -57,7 +58,8 @@ def measure(
 
 
 def _settle(daemon: Path, services: Path, deadline: float) -> None:
-    """Wait for two ticks in a row that started nothing: the last merge's aftermath is over."""
+    """Wait for three ticks in a row that started nothing, and no dashboard that waits: the last merge's aftermath is
+    over."""
     quiet, seen, faults = 0, _ticks(daemon), _children(services)
     while quiet < 3:
         if time.monotonic() > deadline:
@@ -66,15 +68,20 @@ def _settle(daemon: Path, services: Path, deadline: float) -> None:
         now = _ticks(daemon)
         if now != seen:
             current = _children(services)
-            quiet = quiet + 1 if current == faults else 0
+            quiet = quiet + 1 if current == faults and not _beat(daemon).get("dashboard_waits") else 0
             seen, faults = now, current
 
 
 def _ticks(daemon: Path) -> int:
+    return int(_beat(daemon).get("ticks", 0))
+
+
+def _beat(daemon: Path) -> dict[str, Any]:
     try:
-        return int(json.loads(daemon.read_bytes())["ticks"])
-    except (FileNotFoundError, ValueError, KeyError):
-        return 0
+        told: dict[str, Any] = json.loads(daemon.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return told
 
 
 def _requests(log: Path, vault: Collection[str]) -> tuple[int, int]:

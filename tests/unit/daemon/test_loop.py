@@ -167,10 +167,12 @@ def test_requests_that_wait_for_the_dispatcher_are_looked_at_again_soon() -> Non
 def test_a_dashboard_that_waits_is_written_when_it_is_due() -> None:
     now = datetime.now(UTC)
     ticker = Ticker("a")
+    made, _, beats = loop(ticker, now=now)
+    made.turn()
     ticker.board.due = now + timedelta(seconds=3)
-    made, _, _ = loop(ticker, now=now)
     made.turn()
     assert made._pause() == 3
+    assert [beat.as_dict()["dashboard_waits"] for beat in beats] == [False, True]
 
 
 class Scripted(Wake):

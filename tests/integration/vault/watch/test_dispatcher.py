@@ -145,7 +145,7 @@ def test_killed_it_is_proved_dead_and_the_next_one_goes_on(served: House) -> Non
     assert is_held(lock_of(served.folder, name))
     os.kill(pid, signal.SIGKILL)
     until(lambda: served.pid("dispatcher") is None)
-    assert not is_held(lock_of(served.folder, name))
+    until(lambda: not is_held(lock_of(served.folder, name)))  # a git that it was just starting may outlive it
     served.merge(asked)
     assert ensure_watch(served.deployment.host, "dispatcher")
     until(lambda: served.kinds(asked.id) == FIRED)

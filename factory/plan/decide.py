@@ -126,9 +126,12 @@ def _ops_pulls(draft: _Draft, world: World, now: datetime) -> None:
             draft.skip(subject, found)
     if not any(pause.scope == "all" for pause in world.pauses):
         busy = world.vault.unjudged or any(effect.kind == vault_pulls.MERGE for effect in draft.effects)
-        told = islice(vault_pulls.endings(world), TELLS if busy else None)
-        for effect in (*told, *vault_pulls.comparisons(world)):
-            if draft.desk.busy(effect.subject) is None:  # else the next tick: nothing waits for it
+        # What is busy comes with the next tick: nothing waits for it.
+        told = (effect for effect in vault_pulls.endings(world) if draft.desk.busy(effect.subject) is None)
+        for effect in islice(told, TELLS if busy else None):
+            draft.do(effect)
+        for effect in vault_pulls.comparisons(world):
+            if draft.desk.busy(effect.subject) is None:
                 draft.do(effect)
 
 

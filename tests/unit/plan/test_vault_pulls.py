@@ -201,6 +201,9 @@ def test_while_others_wait_to_start_few_endings_are_told() -> None:
     for there in (several(1, actions=ended), several(0, actions=ended, unjudged=1)):
         kinds = [effect.kind for effect in decide(there, b.NOW).effects]
         assert kinds.count("tell-vault") == TELLS
+        first = frozenset(subject(there, 100 + n) for n in (2, 3))
+        told = [effect for effect in decide(replace(there, locked=first), b.NOW).effects if effect.kind == "tell-vault"]
+        assert len(told) == TELLS, "those that are busy hold up no others"
     calm = decide(several(0, actions=ended), b.NOW)
     assert [effect.kind for effect in calm.effects] == ["tell-vault"] * len(ended)
 

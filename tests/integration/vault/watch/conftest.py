@@ -38,6 +38,7 @@ from factory.vault.people.request import Wish, draft
 from factory.vault.people.rules import rules_at
 from factory.vault.watch.asking import AskedSentinel
 from tests.integration.cli.person import project_in
+from tests.integration.vault.attacks.blind import Blind
 from tests.integration.vault.attacks.inside import Life
 from tests.integration.vault.attacks.program import Program, close_nursery
 from tests.integration.vault.attacks.served import Served
@@ -238,3 +239,16 @@ def _watching(house: House) -> None:
         # What is opened from then on was opened under settings that it had seen already.
         seen = house.sentinel().settings()
         until(lambda: datetime.now(UTC) >= seen.since)
+
+
+@pytest.fixture
+def off(monkeypatch: pytest.MonkeyPatch) -> Blind:
+    return Blind(monkeypatch)
+
+
+@pytest.fixture
+def serving(watched: House) -> Iterator[Served]:
+    seen = watched.sentinel().settings()
+    until(lambda: datetime.now(UTC) >= seen.since)  # what is opened from then on was opened while it watched
+    with watched.hand() as made:
+        yield made

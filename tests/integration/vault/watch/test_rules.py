@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import secrets
 from base64 import b64encode
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-
-import pytest
 
 from factory.app.opsrepo import ops_edit
 from factory.app.people import as_person
@@ -22,23 +19,10 @@ from tests.integration.vault.attacks.blind import Blind
 from tests.integration.vault.attacks.register import RUNS, Seen, rule
 from tests.integration.vault.attacks.served import Served
 from tests.integration.vault.commits import commit_tree, git
-from tests.integration.vault.watch.conftest import Asked, House, until
+from tests.integration.vault.watch.conftest import Asked, House
 
 RAN = ["STARTED", "DONE"]
 WORDS = "nobody explains commit"
-
-
-@pytest.fixture
-def off(monkeypatch: pytest.MonkeyPatch) -> Blind:
-    return Blind(monkeypatch)
-
-
-@pytest.fixture
-def serving(watched: House) -> Iterator[Served]:
-    seen = watched.sentinel().settings()
-    until(lambda: datetime.now(UTC) >= seen.since)  # what is opened from then on was opened while it watched
-    with watched.hand() as made:
-        yield made
 
 
 def merged(house: House) -> Asked:

@@ -31,23 +31,10 @@ from tests.integration.vault.attacks.blind import Blind
 from tests.integration.vault.attacks.register import Seen, rule
 from tests.integration.vault.attacks.served import Served
 from tests.integration.vault.commits import git
-from tests.integration.vault.watch.conftest import House, until
+from tests.integration.vault.watch.conftest import House
 
 RAN = ["STARTED", "DONE"]
 TAKEN, NAMED = "it takes what that key signs", "the audit names the host and the push"
-
-
-@pytest.fixture
-def off(monkeypatch: pytest.MonkeyPatch) -> Blind:
-    return Blind(monkeypatch)
-
-
-@pytest.fixture
-def serving(watched: House) -> Iterator[Served]:
-    seen = watched.sentinel().settings()
-    until(lambda: datetime.now(UTC) >= seen.since)  # what is opened from then on was opened while it watched
-    with watched.hand() as made:
-        yield made
 
 
 @pytest.fixture

@@ -77,6 +77,20 @@ def test_asked_to_end_or_left_alone_it_stops_all_it_started(settled: Person, how
     until(lambda: not left(settled))
 
 
+def test_what_it_starts_listens_on_loopback_alone(settled: Person) -> None:
+    with in_front(settled) as going:
+        pids = {*services(settled).values(), *(child.pid for child in psutil.Process(going.process.pid).children(True))}
+        mine = {going.process.pid, *pids}
+        found = [one for pid in mine for one in psutil.Process(pid).net_connections("inet")]
+        listening = {one.laddr.ip for one in found if one.status == psutil.CONN_LISTEN}
+        ports = {one.laddr.port for one in found if one.status == psutil.CONN_LISTEN}
+        assert listening == {"127.0.0.1"}
+        assert len(ports) == 2, "the forge and the operator pages; the others have Unix sockets"
+        going.process.send_signal(signal.SIGINT)
+        assert going.process.wait(30) == 0
+    until(lambda: not left(settled))
+
+
 def test_one_that_cannot_go_on_stops_what_it_started(settled: Person) -> None:
     settled.run("down")
     port = settled.run("status", "--json").facts()["addresses"]["web"].rpartition(":")[2]

@@ -7,7 +7,7 @@ before it looks at cookies.
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,12 +29,17 @@ SIGN_IN = "tests/integration/devforge/pages/test_sign_in.py"
 Send = Callable[[httpx.Client, Keep, Asked], httpx.Response]
 
 
+def without(check: str) -> tuple[str, ...]:
+    """The program of a forge that does not look at it."""
+    return str(Path(__file__).with_name("open_forge.py")), check
+
+
 @contextmanager
-def another(check: str, folder: Path) -> Iterator[Keep]:
-    """An ops repo on a forge that does not look at it."""
-    program = (str(Path(__file__).with_name("open_forge.py")), check)
+def another(program: Sequence[str], folder: Path) -> Iterator[Keep]:
+    """An ops repo on the forge that this program is."""
     with ForgeProcess.start(folder / "forge", program=program) as process:
-        site = Site("embedded", process.url, ForgejoClient(process.url, uds=process.admin_socket))
+        url = process.url.replace("0.0.0.0", "127.0.0.1")  # it serves that, too
+        site = Site("embedded", url, ForgejoClient(url, uds=process.admin_socket))
         keep = Keep(site, folder / "keep", process.home)
         yield keep
         keep.close()
@@ -55,10 +60,10 @@ def sent(keep: Keep, send: Send) -> str:
     return asked.id
 
 
-def broken(own: Keep, check: str, send: Send, folder: Path) -> Seen:
+def broken(own: Keep, program: Sequence[str], send: Send, folder: Path) -> Seen:
     own.broken_into("it is about the pages of the embedded forge")
     forge, code = refused(own, lambda: sent(own, send))
-    with another(check, folder) as keep:
+    with another(program, folder) as keep:
         return Seen(forge, code, RUNS if effects(keep, sent(keep, send)) == 1 else "it did not run")
 
 
@@ -77,13 +82,13 @@ def by_api(browser: httpx.Client, keep: Keep, asked: Asked) -> httpx.Response:
       forge="blocks", vault="no-approval",
       check="Origin and Sec-Fetch-Site of a form are the forge's own, and its token fits the cookie")  # fmt: skip
 def test_rule_a_form_from_another_site(own: Keep, tmp_path: Path) -> Seen:
-    return broken(own, "forms", by_form, tmp_path / "open")
+    return broken(own, without("forms"), by_form, tmp_path / "open")
 
 
 @rule("The API of the embedded forge takes tokens, never cookies: another site approves nothing", forge="blocks",
       vault="no-approval", check="who asks the API stands in its Authorization header")  # fmt: skip
 def test_rule_the_api_takes_no_cookie(own: Keep, tmp_path: Path) -> Seen:
-    return broken(own, "cookies", by_api, tmp_path / "open")
+    return broken(own, without("cookies"), by_api, tmp_path / "open")
 
 
 @rule("The embedded forge takes no object that git's own check finds fault with", forge="blocks",

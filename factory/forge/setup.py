@@ -284,10 +284,11 @@ def _rule_steps(want: RepoWanted, have: RepoObserved | None) -> Iterable[SetupSt
             yield Unprotect(want.name, winner)
             del there[winner]
     if want.taggers:
-        yield from _tag_steps(want, have.tag_rules if have else ())
+        yield from tag_steps(want, have.tag_rules if have else ())
 
 
-def _tag_steps(want: RepoWanted, there: tuple[TagRule, ...]) -> Iterable[SetupStep]:
+def tag_steps(want: RepoWanted, there: tuple[TagRule, ...]) -> Iterable[SetupStep]:
+    """What is left to do so that tags are for those whom ``want`` names, where these rules are in force."""
     own = [rule for rule in there if rule.pattern != ALL_TAGS]
     if not own and any(set(rule.users) == set(want.taggers) for rule in there):
         return

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from base64 import b64encode
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
 
 import pytest
 
+from factory.app.deployment import Deployment
+from factory.app.doctor import forge
 from factory.config.model import DEFAULT_ACCOUNTS
 from factory.errors import ForgeRefused
 from factory.forge.client import ForgejoClient
@@ -27,7 +33,7 @@ from factory.forge.setup import (
     working_tokens,
 )
 from factory.forge.values import BranchProtection, RepoName, ReviewState
-from factory.forge.wanted import wanted_setup
+from factory.forge.wanted import SCOPES, wanted_setup
 from tests.contract.opsrepo import BRANCHES, Done, set_up
 
 
@@ -140,6 +146,59 @@ def test_what_each_token_can_do(
     if not allowed:
         # 422: a tag that a rule keeps for others.
         assert answer.status_code in (403, 404, 422)
+
+
+@pytest.mark.parametrize("duty", sorted(SCOPES.keys() - {"release"}))
+def test_no_account_but_that_of_releases_makes_tags(site, done: Done, duty: str, tmp_path: Path) -> None:
+    """In the namespace where a probe looks whether an approved release happened."""
+    own, login, name = done.client(duty), done.login(duty), f"plant-{duty}"
+    tip = done.client("release").ls_refs(done.project, ["refs/heads/main"])["refs/heads/main"]
+    with pytest.raises(ForgeRefused):
+        own.create_tag(done.project, name, commit=tip, message="Factory-Idempotency: guessed")
+    with pytest.raises(ForgeRefused):
+        own.create_release(done.project, name, title="t", notes="Factory-Idempotency: guessed", target=tip)
+    url = site.url.replace("://", f"://{login}:{done.credentials.tokens[login]}@") + f"/{done.project}.git"
+    quiet = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "GIT_TERMINAL_PROMPT": "0"}
+
+    def pushed(*specs: str) -> int:
+        command = ["git", "-C", str(tmp_path / "r"), "push", "-q", url, *specs]
+        return subprocess.run(command, env=quiet, capture_output=True, timeout=60).returncode
+
+    there = site.url.replace("://", f"://x:{done.credentials.tokens[done.login('release')]}@") + f"/{done.project}.git"
+    subprocess.run(["git", "clone", "-q", there, str(tmp_path / "r")], env=quiet, check=True, capture_output=True)
+    assert pushed(f"{tip}:refs/tags/{name}") != 0
+    done.client("release").create_tag(done.project, f"real-{duty}", commit=tip, message="made")
+    assert pushed(f"+{tip}:refs/tags/real-{duty}") != 0, "moved"
+    assert pushed(f":refs/tags/real-{duty}") != 0, "deleted"
+    tags = done.client("release").ls_refs(done.project, ["refs/tags/"])
+    assert f"refs/tags/{name}" not in tags
+    assert f"refs/tags/real-{duty}" in tags
+
+
+def test_doctor_says_where_tags_are_everybodys(site, done: Done) -> None:
+    """On a forge that is not ours; it reads the rules as the sentinel."""
+    there = cast(Deployment, Hands(done))
+    project, ops = forge._read_back(there, done.wanted, done.login("sentinel"))
+    assert (project.state.value, ops.state.value) == ("ok", "ok")
+    (rule,) = site.admin.tag_rules(done.project)
+    site.admin.send("DELETE", f"/repos/{done.project}/tag_protections/{rule.id}", doing="taking it off")
+    try:
+        project, _ = forge._read_back(there, done.wanted, done.login("sentinel"))
+    finally:
+        site.admin.set_tag_rule(done.project, rule.pattern, rule.users)
+    assert project.state.value == "note"
+    assert f"keep the tags of {done.project} for" in project.detail
+    assert project.detail.endswith("until then an account of a role can make a tag with an action's key")
+
+
+@dataclass(frozen=True)
+class Hands:
+    """Of a deployment only who asks the forge."""
+
+    done: Done
+
+    def forge(self, login: str) -> ForgejoClient:
+        return self.done.client(next(duty for duty, one in self.done.accounts.items() if one == login))
 
 
 def commit(site, done: Done, duty: str, path: str, branch: str, new_branch: str | None = None):

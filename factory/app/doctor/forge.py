@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from factory.app.choosing import state_of
 from factory.app.deployment import Deployment
@@ -13,8 +14,9 @@ from factory.app.vault_moving import MOVED
 from factory.config.model import DEFAULT_ACCOUNTS, FactoryConfig
 from factory.errors import FactoryError, ForgeError
 from factory.forge.client import ForgejoClient
+from factory.forge.releases import TagRule
 from factory.forge.settings import differences
-from factory.forge.setup import Propose, observe, plan_setup, working_tokens
+from factory.forge.setup import Propose, SetupStep, observe, plan_setup, tag_steps, working_tokens
 from factory.forge.values import BranchProtection, ForgeVersion, Label, RepoName
 from factory.forge.versions import NEWEST, OLDEST, is_supported, missing
 from factory.forge.wanted import Wanted, wanted_setup
@@ -124,7 +126,7 @@ def _rules(
         steps = plan_setup(observe(admin, wanted, tokens=accounts.values()), wanted)
     for step in steps:
         if isinstance(step, Propose):
-            yield note(AREA, "rules", str(step), f"{again} --protect")
+            yield note(AREA, "rules", f"{step}{_why(step)}", f"{again} --protect")
         else:
             yield problem(AREA, "rules", f"not as wanted: {step}", again)
     if not steps:
@@ -137,6 +139,9 @@ def _read_back(deployment: Deployment, wanted: Wanted, login: str) -> Iterator[F
     for repo in wanted.repos:
         there = {rule.rule_name: rule for rule in sentinel.protections(repo.name)}
         wrong = [line for rule in repo.protections for line in _differs(rule, there.get(rule.rule_name))]
+        if repo.taggers:
+            left = tag_steps(replace(repo, protect=False), sentinel.tag_rules(repo.name))
+            wrong += [f"{str(step).removeprefix('proposed only: ')}{_why(step)}" for step in left]
         if not wrong:
             yield ok(AREA, f"rules of {repo.name}", "as wanted")
         elif repo.ours:
@@ -146,6 +151,11 @@ def _read_back(deployment: Deployment, wanted: Wanted, login: str) -> Iterator[F
             )  # fmt: skip
         else:
             yield note(AREA, f"rules of {repo.name}", f"the project's own; proposed: {'; '.join(wrong)}")
+
+
+def _why(step: SetupStep) -> str:
+    planted = isinstance(step, Propose) and isinstance(step.rule, TagRule)
+    return "; until then an account of a role can make a tag with an action's key" if planted else ""
 
 
 def _differs(want: BranchProtection, have: BranchProtection | None) -> list[str]:

@@ -6,6 +6,7 @@ from tests.integration.loop import test_rules as in_the_daemon
 from tests.integration.users import test_two_users as two_users
 from tests.integration.vault.attacks.register import elsewhere, held
 from tests.integration.vault.run import test_attacks, test_attacks_git
+from tests.integration.vault.run import test_release as released
 from tests.integration.vault.run import test_rules as of_runs
 from tests.integration.vault.watch import test_attacks as watch
 from tests.integration.vault.watch import test_mirror as lost
@@ -17,7 +18,7 @@ from tests.integration.vault.watch import test_rules_keys as of_keys
 from tests.integration.vault.watch import test_rules_word as by_word
 
 MODULES = (test_attacks, test_attacks_git, watch, of_runs, on_main, in_the_daemon, anew, by_word, lost, mirrored, apart,
-           of_keys, two_users)  # fmt: skip
+           of_keys, two_users, released)  # fmt: skip
 CRASHES = "tests/integration/vault/test_crash_points.py"
 
 elsewhere(48, "A dispatcher dies at any point between a claim and its result", f"{CRASHES}::test_one_row_of_the_matrix",
@@ -76,3 +77,8 @@ held("What a person or a role wants changed is proposed by the factory's account
 held("The asker's words cannot become markup, a mention or a link of what waits for a person",
      "tests/unit/vault/run/test_human.py::test_the_askers_words_cannot_become_markup", vault="it is only itself",
      off="cannot: it is shown, nothing is decided by it", check="all that markup is made of is escaped")  # fmt: skip
+held("No account of the set-up but that of releases makes, moves or deletes a tag of the project",
+     "tests/contract/test_setup.py::test_no_account_but_that_of_releases_makes_tags", forge="blocks",
+     vault="the tags are what they were", check="the rule about tags that set-up makes; where a project keeps its own "
+     "rules, set-up proposes it, and doctor says so until it is there",
+     off="cannot here: the row of the probe shows what a planted tag does")  # fmt: skip

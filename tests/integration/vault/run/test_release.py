@@ -8,12 +8,13 @@ import io
 import os
 import tarfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from factory.errors import ForgeRefused
 from factory.forge.client import ForgejoClient
 from factory.sandbox.bubblewrap import Bubblewrap
 from factory.testing.forge_process import ForgeProcess
@@ -21,8 +22,9 @@ from factory.vault.ports import Order
 from factory.vault.run.release import mark
 from factory.vault.run.tools import Work
 from tests import given_forge
+from tests.integration.vault.attacks.register import Seen, rule
 from tests.integration.vault.run.conftest import Tried
-from tests.integration.vault.run.house import House, Outside, probe, shipped, token
+from tests.integration.vault.run.house import House, Outside, formula, probe, shipped, token
 from tests.integration.vault.run.shop import REPO, Shop, view_of
 
 pytestmark = pytest.mark.needs_bwrap
@@ -147,6 +149,32 @@ def test_only_object_and_key_together_count(house: House, shop: Shop, wrong: str
     assert house.run(probe(asked)).state == "absent"
     outcome = house.run(asked)
     assert (outcome.state, "not of this action" in outcome.words) == ("clean", True)
+
+
+@rule("A probe looks where no account of a role can write: tags are for a project's people and the account of releases",
+      forge="blocks", vault="it is not taken for done", off="it happens: a planted tag is taken for the action's own",
+      check="a rule of the forge about the project's tags")  # fmt: skip
+def test_rule_no_role_writes_where_a_probe_looks(house: House, shop: Shop) -> Seen:
+    """The key can be worked out by whoever can read the ops repo, so the tag can be told from a planted one by nothing
+    but who may make one."""
+    asked = replace(order(house, shop, "p1"), formula=formula(letter="C", effects="create_tag"))
+
+    def planted(tag: str) -> str:
+        of = replace(asked, action=replace(asked.action, params={**asked.action.params, "tag": tag}))
+        tries = [
+            lambda: shop.dev.create_tag(REPO, tag, commit=shop.commit, message=key(of)),
+            lambda: shop.dev.create_release(REPO, tag, title="t", notes=key(of), target=shop.commit),
+        ]
+        for plant in tries:
+            with suppress(ForgeRefused):
+                plant()
+        return house.run(probe(of)).state
+
+    shop.ann.set_tag_rule(REPO, "p*", ["ann", "release-bot"])
+    held, free = planted("p1"), planted("free-1")
+    assert shop.bot.tag(REPO, "p1") is None
+    assert (held, free) == ("absent", "applied")
+    return Seen("blocks", "it is not taken for done", "it happens: a planted tag is taken for the action's own")
 
 
 def test_a_release_published_by_others_with_the_key_does_not_count(house: House, shop: Shop) -> None:

@@ -28,7 +28,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Asked:
-    """One request. ``name`` without port; ``headers`` are those that go on."""
+    """One request. ``name`` without port; ``headers`` are those that go on; ``proof`` is what it says to the broker."""
 
     method: str
     name: str
@@ -36,6 +36,7 @@ class Asked:
     path: str
     headers: Mapping[str, str] = field(default_factory=dict)
     length: int = 0
+    proof: str = field(default="", repr=False)
 
     @property
     def host(self) -> str:
@@ -74,7 +75,8 @@ def read(head: bytes) -> Asked:
     if "transfer-encoding" in headers or not re.fullmatch(r"[0-9]{1,9}", length) or int(length) > MAX_BODY:
         raise Refused(f"{method} {name}: a body has a length, at most {MAX_BODY} bytes")
     kept = {key: value for key, value in headers.items() if key in PASSED or key.startswith("x-")}
-    return Asked(method, name, port, _path(path, f"{method} {name}"), kept, int(length))
+    proof = headers.get("proxy-authorization", "")
+    return Asked(method, name, port, _path(path, f"{method} {name}"), kept, int(length), proof)
 
 
 def _headers(rows: Sequence[bytes]) -> dict[str, str]:

@@ -197,7 +197,7 @@ class Attempt:
             )  # fmt: skip
         control = Control(
             folder / "control.sock", folder, given=self._given(work), steps=order.formula.steps, secrets=secrets,
-            broker=broker is not None,
+            broker="" if broker is None else broker.token,
         )  # fmt: skip
         out: AbstractContextManager[object] = nullcontext() if broker is None else broker
         confined = chamber.confinement(

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import hmac
 import http.client
+import secrets
 import socket
 import ssl
 import threading
@@ -27,6 +29,7 @@ from factory.vault.formulas import Host
 from factory.vault.ports import Order
 from factory.vault.run.asked import HTTPS, Asked, Refused, allowed, read
 from factory.vault.run.gate import Gate, Shut
+from factory.vault.run.inside import layout
 from factory.vault.run.redact import Redactor
 from factory.vault.run.result import Note
 
@@ -95,7 +98,8 @@ class Noted:
 
 
 class Broker:
-    """Serves one run on a Unix socket while entered.
+    """Serves one run on a Unix socket while entered: the socket says which run it is, ``token`` must come with every
+    request besides.
 
     ``hosts`` may be asked for; ``secret(name)`` opens one that the action names; ``never`` are names that stay closed
     (the forge); ``say`` is told every request and refusal. ``connector`` is for tests.
@@ -108,6 +112,7 @@ class Broker:
         self._order, self._hosts, self._gate, self._secret = order, tuple(hosts), gate, secret
         self._redactor, self._say, self._never, self._connect = redactor, say, frozenset(never), connector
         self._inject = {host.removesuffix(f":{HTTPS}"): how for host, how in order.rule.inject.items()}
+        self.token = secrets.token_hex(16)
         self._door = Doorway(path, self._handle, name="broker", most=16)
         self._lock = threading.Lock()
         self._keyed: set[str] = set()
@@ -144,7 +149,13 @@ class Broker:
         with contextlib.suppress(OSError):
             client.sendall(answer)
 
+    def _own(self, asked: Asked) -> None:
+        """Raises Refused for who is on this run's socket and does not have its token."""
+        if not hmac.compare_digest(asked.proof.encode(), layout.proof(self.token).encode()):
+            raise Refused(f"{asked}: it does not come with this run's token (http_proxy has it)")
+
     def _served(self, asked: Asked, body: bytes) -> bytes:
+        self._own(asked)
         allowed(asked, self._hosts, self._never)
         if self._order.probe and not asked.reads:
             raise Refused(f"{asked}: a probe only looks")

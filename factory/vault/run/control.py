@@ -46,11 +46,12 @@ class Told:
 
 
 class Control:
-    """Serves one run while entered. ``folder`` takes its artifacts."""
+    """Serves one run while entered. ``folder`` takes its artifacts; ``broker``: the token for the way out; empty:
+    there is none."""
 
     def __init__(
         self, path: Path, folder: Path, *, given: Mapping[str, Any], steps: Sequence[Sequence[str]],
-        secrets: Mapping[str, bytes], broker: bool,
+        secrets: Mapping[str, bytes], broker: str,
     ) -> None:  # fmt: skip
         self._folder = folder
         self._order = {

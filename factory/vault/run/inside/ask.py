@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from factory.vault.run.inside import given, layout
 
@@ -34,9 +36,11 @@ def ask(
     method: str, host: str, path: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
 ) -> Answer:
     """One request, never followed anywhere. Ends the step where no answer came, or the broker refuses it."""
+    proxy = urlsplit(os.environ["http_proxy"])
+    own = {**(headers or {}), "Proxy-Authorization": layout.proof(proxy.password or "")}
     connection = http.client.HTTPConnection("127.0.0.1", layout.PORT, timeout=TIMEOUT_S)
     try:
-        connection.request(method, f"http://{host}{path}", body=body, headers=dict(headers or {}))
+        connection.request(method, f"http://{host}{path}", body=body, headers=own)
         reply = connection.getresponse()
         data = reply.read(MAX_BODY + 1)
     except (OSError, http.client.HTTPException) as error:

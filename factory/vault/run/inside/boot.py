@@ -37,7 +37,7 @@ def main() -> int:
         from factory.sandbox.inside.bridge import Bridge
 
         Bridge([(layout.PORT, layout.BROKER)]).start()
-        env.update(dict.fromkeys(("http_proxy", "HTTP_PROXY"), f"http://127.0.0.1:{layout.PORT}"))
+        env.update(dict.fromkeys(("http_proxy", "HTTP_PROXY"), layout.proxy(order["broker"])))
     given, secrets = _given(order)
     code = 0
     for index, argv in enumerate(order["steps"]):

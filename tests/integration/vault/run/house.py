@@ -28,8 +28,6 @@ from factory.vault.run.tools import ReleaseForge, Tools
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 CANARY = b'c4n4ry/k3y+"VALUE~z9Qe=='
-PROXY = "http://127.0.0.1:8791"
-"""The broker, as a run sees it."""
 HOST, INSTANCE = "here", "here/0123456789abcdef"
 STEP = """schema = 1
 name = "step"
@@ -68,7 +66,7 @@ def formula(
 def asking(url: str, body: str = "None") -> str:
     """Python that asks for an address through the broker; the answer is ``got``."""
     return (
-        f"import urllib.request as u\nweb = u.build_opener(u.ProxyHandler({{'http': '{PROXY}'}}))\n"
+        f"import urllib.request as u\nweb = u.build_opener(u.ProxyHandler())\n"
         f"got = web.open('{url}', data={body}, timeout=10).read()\n"
     )
 

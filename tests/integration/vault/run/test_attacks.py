@@ -32,7 +32,7 @@ from factory.vault.run.redact import Redactor
 from factory.vault.run.result import MAX_TOTAL, taken
 from factory.vault.run.runlog import RunLog
 from tests.integration.vault.attacks.register import RUNS, Seen, attack
-from tests.integration.vault.run.house import CANARY, PROXY, House, asking, formula, shipped
+from tests.integration.vault.run.house import CANARY, House, asking, formula, shipped
 
 pytestmark = pytest.mark.needs_bwrap
 GIVE = f"""
@@ -46,7 +46,7 @@ TO_API = {"hosts": HOSTS, "secrets": ("TOKEN",), "inject": {"api.test": Inject("
 
 def ask(url: str, body: str = "None") -> str:
     """Python that asks for an address through the broker and goes on whatever becomes of it."""
-    return (f"import urllib.request as u\ntry: u.build_opener(u.ProxyHandler({{'http': '{PROXY}'}}))"
+    return (f"import urllib.request as u\ntry: u.build_opener(u.ProxyHandler())"
             f".open('{url}', data={body}, timeout=10)\nexcept OSError: pass\n")  # fmt: skip
 
 
@@ -251,7 +251,7 @@ def test_attack_30_through_the_forge(house: House, tmp_path: Path) -> Seen:
         code = GIVE + f"""
 import urllib.request as u
 told = []
-for proxies, where in (({{'http': '{PROXY}'}}, 'http://forge.test'), ({{}}, '{process.url}')):
+for proxies, where in ((None, 'http://forge.test'), ({{}}, '{process.url}')):
     try:
         told.append(u.build_opener(u.ProxyHandler(proxies)).open(where + '/api/v1/version', timeout=5).status)
     except OSError as error:

@@ -26,7 +26,7 @@ from factory.formula.file import check_file
 from factory.git import objects
 from factory.ops.edit import CannotEdit, Edit, content_problems
 from factory.ops.proposal import Proposal, propose, slug_of
-from factory.ops.routes import Route, route
+from factory.ops.routes import Route, refuse_evidence, route
 from factory.vault.policy import PATH as POLICY
 
 MAIN = "refs/heads/main"
@@ -49,6 +49,7 @@ def open_file(deployment: Deployment, path: str, *, project: str | None = None) 
     way = route(path)
     if path.startswith("vault/actions/"):
         raise PolicyDenied(f"editing {path}: a vault action is requested, not edited", hint="factory vault request")
+    refuse_evidence(path)
     copy = mirror(deployment, ops, refresh=True)
     return Opened(repo, ops, path, way, objects.read_file(copy, MAIN, path))
 

@@ -16,7 +16,7 @@ from factory.git import objects
 from factory.git.transport import RefUpdate, Remote, ls_remote, push
 from factory.git.values import Signature
 from factory.ops.edit import Edit, Guard
-from factory.ops.routes import Route, route
+from factory.ops.routes import Route, refuse_evidence, route
 from factory.ops.writer import LOCK, LOCK_WAIT_S, Land, Written, applied_at, one_line, refresh, with_trailer, write
 from factory.process.lock import hold
 
@@ -64,9 +64,11 @@ def propose(
     """Push the edits as one commit on a branch ``edit/<slug>`` and say how its pull request should read.
 
     Asking again for the same change on the same base finds the branch that is there; another change under the same
-    slug gets a number. None when the edits change nothing and raise no problem. Any path may be proposed."""
+    slug gets a number. None when the edits change nothing and raise no problem. Any path may be proposed but those
+    that only checks write (PolicyDenied)."""
     for edit in edits:
         route(edit.path)  # refuses what is no plain path
+        refuse_evidence(edit.path)
     with hold(mirror / LOCK, timeout_s=LOCK_WAIT_S):
         tip = refresh(remote, mirror, f"refs/heads/{base}")
         applied = applied_at(mirror, tip, edits, guard, repair=True)

@@ -29,6 +29,9 @@ DIRECT_FOLDERS = (
     "vault/pending/", "vault/fired/", "vault/rejected/",
 )  # fmt: skip
 
+OF_CHECKS = "evidence/"
+"""Written by ``check`` steps only, whoever asks and whichever way the forge would let it go."""
+
 CONTROLLED_FILES = ("factory.toml", "vault/policy.toml")
 CONTROLLED_FOLDERS = ("vault/secrets/", "formulas/", "agents/", "generators/")
 """The controlled set (DESIGN section 6): counts only as a listed person approved it. Fixed in code on purpose."""
@@ -116,6 +119,15 @@ def route(path: str) -> Route:
     if plain in DIRECT_FILES or plain.startswith(DIRECT_FOLDERS):
         return Route.DIRECT
     return Route.PERSON
+
+
+def refuse_evidence(path: str) -> None:
+    """Raises PolicyDenied for what only a check may write: an edit, a proposal or an outbox never does."""
+    if path.startswith(OF_CHECKS):
+        raise PolicyDenied(
+            f"writing {path} to the ops repo: what is there was found by checks, and nobody else writes it",
+            hint="what is wrong with it may be said beside it: knowledge/ or incidents/",
+        )
 
 
 def controlled(path: str) -> bool:

@@ -21,7 +21,7 @@ from factory.git import objects
 from factory.git.transport import RefUpdate, Remote, fetch, push
 from factory.git.values import MODE_EXECUTABLE, MODE_FILE, Signature
 from factory.ops.edit import Applied, CannotEdit, Edit, Guard, apply_edits
-from factory.ops.routes import Route, route
+from factory.ops.routes import Route, refuse_evidence, route
 from factory.process.lock import hold
 
 ATTEMPTS = 40
@@ -77,6 +77,7 @@ def write(
     try whose answer was lost), that commit is returned and nothing is written. ``land`` pushes it.
     Raises PolicyDenied (an edit of a person's path), Conflict (the tip kept moving), ForgeError."""
     for edit in edits:
+        refuse_evidence(edit.path)
         if route(edit.path) is not Route.DIRECT:
             raise PolicyDenied(
                 f"writing {edit.path} to the ops repo directly: it is a person's to approve",

@@ -7,10 +7,16 @@ from base64 import b64encode
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
+
+from factory.app.editing import open_file, share
 from factory.app.opsrepo import ops_edit
 from factory.app.people import as_person
 from factory.app.services import forge_home
+from factory.errors import PolicyDenied
 from factory.forge.values import ReviewState
+from factory.ops.edit import whole
+from factory.ops.routes import Route, route
 from factory.runs.entry import encode_entry
 from factory.runs.journal import ops_commit, segment_path
 from factory.vault.approval import Verdict
@@ -69,6 +75,33 @@ def test_rule_a_commit_on_main_that_nobody_explains(watched: House, serving: Ser
     assert watched.fired(serving, waiting)[-2:] == RAN, "an admin saw it: it is not frozen for that again"
     off.patch.setattr(explained, "unexplained", lambda *_: [])
     write(watched, "vault-bot", "vault/fired/2026-11-28-never-0002.toml")
+    ran = watched.fired(serving, merged(watched))[-2:] == RAN
+    return Seen("allows", "frozen", RUNS if ran else "")
+
+
+@rule("evidence/ is written by check steps only: no edit, proposal or outbox of the factory gets there, and what an "
+      "account pushes there freezes the vault", forge="allows", vault="frozen",
+      check="the writer and the proposer of the ops repo refuse the folder; what they did not write is on no journal")
+def test_rule_evidence_is_written_by_checks_only(watched: House, serving: Served, off: Blind) -> Seen:
+    """By the factory's own ways, and by a stolen token of one of its accounts past them. What a person approves as a
+    pull request of their own making stays theirs."""
+    path = "evidence/uptime/2026-11-28.json"
+    assert route(path) is Route.DIRECT, "the forge lets every writer"
+    for way in (
+        lambda: ops_edit(watched.deployment, watched.ops, {path: b"{}"}, "Found by a session"),
+        lambda: open_file(watched.deployment, path),
+        lambda: share(watched.deployment, watched.ops, [whole(path, b"{}")], "A role wants it", "dev-bot"),
+    ):
+        with pytest.raises(PolicyDenied, match="found by checks"):
+            way()
+    foreign = write(watched, "factory-bot", path)
+    waiting = merged(watched)
+    assert not set(RAN) & set(watched.fired(serving, waiting))
+    assert serving.ledger.frozen.startswith(f"{WORDS} {foreign[:12]}")
+    watched.write("UNFREEZE", "the test looked")
+    assert watched.fired(serving, waiting)[-2:] == RAN
+    off.patch.setattr(explained, "unexplained", lambda *_: [])
+    write(watched, "vault-bot", "evidence/uptime/2026-11-29.json")
     ran = watched.fired(serving, merged(watched))[-2:] == RAN
     return Seen("allows", "frozen", RUNS if ran else "")
 

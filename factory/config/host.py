@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from factory.config.home import write_private
-from factory.config.model import BackendHost, HostConfig, LedgerMirror
+from factory.config.model import BackendHost, ChannelHost, HostConfig, LedgerMirror
 from factory.config.shape import Findings, Shape, refused, shaped, table, texts
 from factory.config.source import Document, read
 from factory.errors import ConfigInvalid, Problem
@@ -17,9 +17,16 @@ from factory.errors import ConfigInvalid, Problem
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Slots = Annotated[int, Field(ge=1, le=200)]
 Price = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/@?#]+(?:/[^\s?#]*)?$")]
+ADDRESS = r"^https?://[^\s/@?#]+(?:/[^\s?#]*)?$"
+"""Of a server: without user, query or fragment."""
+Url = Annotated[str, Field(pattern=ADDRESS)]
 RepoText = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}/[A-Za-z0-9._-]{1,100}$")]
 FileText = Annotated[str, Field(pattern=r"^[^\x00]{1,1000}$")]
+CHAT = r"^(?:-?[0-9]{1,20}|@[A-Za-z0-9_]{4,32})$"
+"""How Telegram names a chat."""
+NAME = r"^[a-z0-9-]{1,40}$"
+"""Of an agent or a channel, as people choose it."""
+Name = Annotated[str, Field(pattern=NAME)]
 _ADDRESS = re.compile(
     r"https?://[^\s/@?#]+/[^\s@?#]+"
     r"|ssh://(?:[A-Za-z0-9_.-]+@)?[A-Za-z0-9.\[\]:-]+/[^\s@?#]+"
@@ -84,6 +91,19 @@ class VaultShape(Shape):
     """file that holds the token for http(s); relative to the state folder"""
 
 
+class ChannelShape(Shape):
+    """[notify.<name>]: one way to tell people outside the forge that something needs them."""
+
+    kind: Literal["ntfy", "slack", "mattermost", "telegram"]
+    """what is written to: an ntfy topic, an incoming webhook of Slack or Mattermost, a Telegram bot's chat"""
+    secret_file: FileText
+    """file that holds the address or the token, which lets one write there; relative to the state folder"""
+    chat: Annotated[str, Field(pattern=CHAT)] = ""
+    """Telegram: the chat's number, or @name of a public channel"""
+    api: Url | None = None
+    """Telegram: a Bot API server of yours instead of Telegram's"""
+
+
 class HostShape(Shape):
     """state/host.toml of one machine."""
 
@@ -105,7 +125,8 @@ class HostShape(Shape):
     """[forge] with url"""
     web: WebShape = WebShape(port=0)
     vault: VaultShape | None = None
-    backends: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")], BackendShape] = Field(default_factory=dict)
+    notify: dict[Name, ChannelShape] = Field(default_factory=dict)
+    backends: dict[Name, BackendShape] = Field(default_factory=dict)
 
 
 ADDRESSES = "ssh://user@host/path, user@host:path, https://host/path or an absolute path, with no password in it"
@@ -180,7 +201,18 @@ def _judged(document: Document) -> list[Problem]:
     if "mirror_token_file" in vault and not str(vault.get("ledger_mirror", "")).startswith("http"):
         said = "vault.mirror_token_file is for a mirror over http(s); over ssh this user's own key counts"
         found.add(("vault", "mirror_token_file"), said, "take it out")
+    for name in table(document.data, "notify"):
+        _channel(found, name, table(document.data, "notify", name))
     return found.problems
+
+
+def _channel(found: Findings, name: str, channel: dict[str, Any]) -> None:
+    if channel.get("kind") == "telegram" and not channel.get("chat"):
+        said = f"notify.{name}.chat is missing; a bot has to know whom to write to"
+        found.add(("notify", name), said, "for example chat = \"123456789\"")
+    for key in ("chat", "api"):
+        if key in channel and channel.get("kind") in ("ntfy", "slack", "mattermost"):
+            found.add(("notify", name, key), f"notify.{name}.{key} is for Telegram only", "take it out")
 
 
 def _valid(home: Path, shape: HostShape) -> HostConfig:
@@ -214,6 +246,9 @@ def _valid(home: Path, shape: HostShape) -> HostConfig:
         tool_mounts=tuple(shape.tool_mounts),
         slots=shape.slots,
         ledger_mirror=_mirror(state, shape.vault),
+        channels={
+            name: ChannelHost(c.kind, state / c.secret_file, c.chat, c.api or "") for name, c in shape.notify.items()
+        },
         runs=shape.runs,
     )
 
@@ -249,6 +284,12 @@ def _plain(config: HostConfig) -> dict[str, Any]:
             "mirror_login": mirror.login or None,
             "mirror_token_file": inside(mirror.token_file),
         },
+        "notify": {
+            name: {
+                "kind": c.kind, "secret_file": inside(c.secret_file), "chat": c.chat or None, "api": c.api or None,
+            }
+            for name, c in config.channels.items()
+        } or None,
         "backends": {
             name: {
                 "kind": b.kind,
@@ -268,8 +309,12 @@ def _plain(config: HostConfig) -> dict[str, Any]:
     }
 
 
+_NAMED = ("backends", "notify")
+"""Tables of tables, by names that people choose."""
+
+
 def _merge(table: Any, wanted: dict[str, Any]) -> None:
-    """Make the table hold what is wanted, touching only what differs. Backends not wanted any more go."""
+    """Make the table hold what is wanted, touching only what differs. Backends and channels not wanted any more go."""
     import tomlkit
 
     for key, value in wanted.items():
@@ -278,9 +323,9 @@ def _merge(table: Any, wanted: dict[str, Any]) -> None:
                 del table[key]
         elif isinstance(value, dict):
             if key not in table:
-                table[key] = tomlkit.table(is_super_table=key == "backends" and bool(value))
+                table[key] = tomlkit.table(is_super_table=key in _NAMED and bool(value))
             _merge(table[key], value)
-            if key == "backends":
+            if key in _NAMED:
                 for name in [n for n in table[key] if n not in value]:
                     del table[key][name]
         elif key not in table or table[key] != value or type(table[key]) is bool is not type(value):

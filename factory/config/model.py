@@ -169,6 +169,20 @@ class LedgerMirror:
 
 
 @dataclass(frozen=True)
+class ChannelHost:
+    """``[notify.<name>]`` in host.toml: one way to tell people outside the forge that something needs them."""
+
+    kind: str
+    """ntfy, slack, mattermost or telegram."""
+    secret_file: Path
+    """Holds what lets one write there: the address or the token. It is never shown."""
+    chat: str = ""
+    """Telegram: the chat that is written to."""
+    api: str = ""
+    """Telegram: a Bot API server of one's own; empty: Telegram's."""
+
+
+@dataclass(frozen=True)
 class HostConfig:
     """``$FACTORY_HOME/state/host.toml``."""
 
@@ -185,6 +199,8 @@ class HostConfig:
     slots: int = 2
     """Sessions this host runs at the same time."""
     ledger_mirror: LedgerMirror | None = None
+    channels: Mapping[str, ChannelHost] = field(default_factory=dict)
+    """Where people are told, by name."""
     runs: str = "all"
     """What of the factory runs from this home: all, daemon (all but the vault's processes), vault (only those), nothing
     (the vault was here and has moved out)."""

@@ -10,7 +10,7 @@ import pytest
 
 from factory.config.home import create_home
 from factory.config.host import host_path, is_address, load_host, write_host
-from factory.config.model import BackendHost, HostConfig, LedgerMirror
+from factory.config.model import BackendHost, ChannelHost, HostConfig, LedgerMirror
 from factory.errors import ConfigInvalid
 
 
@@ -100,6 +100,41 @@ def test_the_ledgers_mirror_is_read_back_and_goes_whole(tmp_path: Path) -> None:
     with pytest.raises(ConfigInvalid, match="1 problem") as no:
         load_host(tmp_path)
     assert "mirror_token_file is for a mirror over http(s)" in str(no.value.problems[0])
+
+
+def test_channels_are_read_back_and_go_whole(tmp_path: Path) -> None:
+    create_home(tmp_path)
+    kept = tmp_path / "state" / "notify"
+    phone = ChannelHost("ntfy", kept / "phone.secret")
+    bot = ChannelHost("telegram", Path("/run/keys/bot"), "-100123", "http://127.0.0.1:8081")
+    for channels in ({"phone": phone}, {"phone": phone, "ops-chat": bot}, {"ops-chat": bot}, {}):
+        write_host(replace(host(tmp_path), channels=channels))
+        assert load_host(tmp_path).channels == channels
+        assert load_host(tmp_path).backends == host(tmp_path).backends
+    assert "notify" not in host_path(tmp_path).read_text()
+    write_host(replace(host(tmp_path), channels={"phone": phone}))
+    assert 'secret_file = "notify/phone.secret"' in host_path(tmp_path).read_text()
+
+
+def test_wrong_channels_are_told_with_their_place(tmp_path: Path) -> None:
+    create_home(tmp_path)
+    write_host(host(tmp_path))
+    path = host_path(tmp_path)
+    path.write_text(path.read_text() + (
+        '[notify.a]\nkind = "telegram"\nsecret_file = "x"\n'
+        '[notify.b]\nkind = "slack"\nsecret_file = "x"\nchat = "1"\n'
+        '[notify.c]\nkind = "email"\n'
+        '[notify.d]\nkind = "telegram"\nsecret_file = "x"\nchat = "me"\napi = "ftp://x"\n'
+        '[notify.e]\nkind = "ntfy"\nsecret_file = "x"\ntopic = "t"\n'
+    ))  # fmt: skip
+    with pytest.raises(ConfigInvalid) as caught:
+        load_host(tmp_path)
+    said = [str(problem).partition("\n")[0].partition(": ")[2] for problem in caught.value.problems]
+    assert said[0] == "notify.a.chat is missing; a bot has to know whom to write to"
+    assert said[1] == "notify.b.chat is for Telegram only"
+    assert [line.split()[0] for line in said[2:]] == [
+        "notify.c.secret_file", "notify.c.kind", "notify.d.chat", "notify.d.api", "notify.e.topic",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("address", "good"), [

@@ -11,7 +11,10 @@ import pytest
 
 from tests.unit.architecture.source import HOUSE, Module, planted
 
-PURE = ("factory/plan/", "factory/roles/", "factory/checks/", "factory/formula/model.py", "factory/formula/graph.py")
+PURE = (
+    "factory/plan/", "factory/roles/", "factory/checks/", "factory/formula/model.py", "factory/formula/graph.py",
+    "factory/notify/item.py", "factory/notify/state.py", "factory/notify/words.py", "factory/notify/dialects.py",
+)  # fmt: skip
 IMPORTS = frozenset({
     "__future__", "collections", "collections.abc", "dataclasses", "datetime", "enum", "fnmatch", "functools",
     "hashlib", "itertools", "json", "math", "operator", "pathlib.PurePosixPath", "re", "string", "types", "typing",
@@ -72,7 +75,7 @@ for package in ("factory.plan", "factory.roles", "factory.checks"):
     found = importlib.import_module(package)
     for module in pkgutil.iter_modules(found.__path__):
         importlib.import_module(f"{package}.{module.name}")
-import factory.formula.model, factory.formula.graph
+import factory.formula.model, factory.formula.graph, factory.notify.state, factory.notify.dialects
 print(json.dumps(sorted(sys.modules)))
 """
 

@@ -18,6 +18,7 @@ from factory.app.deployment import Deployment
 from factory.app.opsrepo import factory_signature, mirror
 from factory.app.places import control_socket, vault_home
 from factory.app.services import VaultProcesses, ensure_forge, ensure_gateway, folder, running, stop
+from factory.app.telling import courier_of, teller
 from factory.app.vault_mirroring import Mirroring
 from factory.app.webhooks import received
 from factory.backends import found_on_host
@@ -45,6 +46,7 @@ from factory.forge.searches import Searches
 from factory.forge.snapshot import Snapshot
 from factory.forge.values import RepoName
 from factory.gateway.control import GatewayControl
+from factory.notify.courier import Courier
 from factory.process import spawn
 from factory.process.lock import try_hold
 from factory.process.service import registered
@@ -52,6 +54,9 @@ from factory.session.folders import RunFolders
 from factory.vault.watch.wake import poke
 from factory.web.pages import build
 from factory.web.serve import WebServer
+
+REST_S = 3.0
+"""So long a stop waits for a message that is under way."""
 
 
 def run_daemon(
@@ -85,9 +90,10 @@ def loop_of(deployment: Deployment, wake: Wake, said: Callable[[str], None]) -> 
     )
     calls = Remembered(lambda: _model_calls(deployment))
     meter = Meter(lambda: Cost(sum(client.requests for client in deployment.clients()), spawn.started(), calls()))
-    searches = Searches()
+    searches, courier = Searches(), courier_of(deployment, said)
     tickers = tuple(
-        ticker(deployment, project, ops, executor, meter, said, searches) for project, ops in deployment.projects()
+        ticker(deployment, project, ops, executor, meter, said, searches, courier)
+        for project, ops in deployment.projects()
     )
     host_file, vault = _HostFile(deployment, tickers, said), VaultProcesses(deployment, said)
     mirrors = Mirroring(deployment, said)
@@ -97,11 +103,17 @@ def loop_of(deployment: Deployment, wake: Wake, said: Callable[[str], None]) -> 
         wake=wake,
         filenos=executor.filenos,
         meter=meter,
-        services=lambda: _services(deployment, said, host_file, vault, mirrors),
+        services=lambda: _services(deployment, said, host_file, vault, mirrors, courier),
         beat=lambda beat: _write_beat(state, beat, deployment),
         said=said,
         now=lambda: datetime.now(UTC),
+        rest=lambda: _rest(courier, said),
     )
+
+
+def _rest(courier: Courier, said: Callable[[str], None]) -> None:
+    if not courier.settled(REST_S):
+        said("a notification is still under way: it is sent again with the next start")
 
 
 def _said(say: Callable[[str], None], line: str) -> None:
@@ -148,6 +160,7 @@ class _HostFile:
         self._deployment.host = replace(
             self._deployment.host, backends=fresh.backends, slots=fresh.slots, sandbox=fresh.sandbox,
             tool_mounts=fresh.tool_mounts, ledger_mirror=fresh.ledger_mirror, runs=fresh.runs,
+            channels=fresh.channels,
         )  # fmt: skip
         for ticker in self._tickers:
             ticker.observer.host = self._deployment.host
@@ -157,7 +170,7 @@ class _HostFile:
 
 def _services(
     deployment: Deployment, said: Callable[[str], None], host_file: _HostFile, vault: VaultProcesses,
-    mirrors: Mirroring,
+    mirrors: Mirroring, courier: Courier,
 ) -> None:  # fmt: skip
     """Have forge and gateway running: one that was killed is started again. Costs no request while both live."""
     host_file.refresh()
@@ -168,6 +181,7 @@ def _services(
         said("the gateway was not running: started")
     vault.keep(alive)
     mirrors.keep()
+    courier.keep()
 
 
 def _model_calls(deployment: Deployment) -> int:
@@ -187,8 +201,10 @@ def ticker(
     meter: Meter,
     said: Callable[[str], None],
     searches: Searches | None = None,
+    courier: Courier | None = None,
 ) -> Ticker:
-    """One project's ticker with real adapters; ``searches`` are those of the loop that turns it with others."""
+    """One project's ticker with real adapters; ``searches`` and ``courier`` are those of the loop that turns it with
+    others."""
     known = projects.load(deployment.state, project)
     if known is None:
         raise ConfigInvalid(f"starting {project}: its set-up is not complete", hint="run the same `factory init` again")
@@ -251,6 +267,7 @@ def ticker(
     return Ticker(
         observer, performer, gates, WorldStore(state / "worlds" / name), board, heartbeat, said,
         wake_vault=partial(poke, vault_home(state)),
+        tell=teller(deployment, courier or courier_of(deployment, said), observer, said),
     )  # fmt: skip
 
 

@@ -89,7 +89,7 @@ def facts_of(
         project=str(world.project),
         project_url=base,
         mode=world.config.mode.value,
-        needs=_needs(world, plan, forge_url),
+        needs=tuple(needs_of(world, plan, forge_url).values()),
         running=tuple(
             Running(
                 run.run,
@@ -130,8 +130,9 @@ def _url(forge_url: str, subject: Subject) -> str:
     return f"{base}/{paths[subject.kind]}/{subject.id}" if subject.kind in paths else base
 
 
-def _needs(world: World, plan: Plan, forge_url: str) -> tuple[NeedsYou, ...]:
-    """What only a person can clear: skips that say so, pull requests of the ops repo, issues that were given up."""
+def needs_of(world: World, plan: Plan, forge_url: str) -> dict[tuple[str, str], NeedsYou]:
+    """What only a person can clear, by (repo, what it is about): skips that say so, pull requests of the ops repo,
+    issues that were given up. Pure."""
     titles = {f"issue/{f.issue.number}": f.issue.title for f in world.issues}
     titles |= {f"pull/{f.pull.number}": f.pull.title for f in world.pulls}
     found: dict[tuple[str, str], NeedsYou] = {}
@@ -167,7 +168,7 @@ def _needs(world: World, plan: Plan, forge_url: str) -> tuple[NeedsYou, ...]:
                 "unblock", issue.title, f"{forge_url.rstrip('/')}/{world.project}/issues/{issue.number}",
                 issue.updated_at, f"taking the label `{label}` off lets the factory try again",
             )  # fmt: skip
-    return tuple(found.values())
+    return found
 
 
 def _since(world: World, skip: Skip) -> datetime:

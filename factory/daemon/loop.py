@@ -69,6 +69,8 @@ class Loop:
     said: Callable[[str], None]
     now: Callable[[], datetime]
     clock: Callable[[], float] = time.monotonic
+    rest: Callable[[], None] = lambda: None
+    """Called after the last turn: lets what was begun beside the turns come to its end."""
     reports: dict[int, TickReport] = field(default_factory=dict)
     trouble: str = ""
     _started: datetime | None = None
@@ -90,6 +92,7 @@ class Loop:
             rounds = 0
             if self.wake.sleep(self._pause(), self.filenos()) == "asked":
                 self._take_the_burst(began)
+        self.rest()
         self.said("stopping: sessions in flight go on, the next start picks them up")
 
     def _take_the_burst(self, began: float) -> None:

@@ -54,6 +54,8 @@ class Ticker:
     said: Callable[[str], None]
     wake_vault: Callable[[], object] = lambda: None
     """Makes this host's dispatcher look at once."""
+    tell: Callable[[World, Plan], None] = lambda world, plan: None
+    """Tells people outside the forge what needs them. Never waits, raises nothing."""
     _touched: set[Key] = field(default_factory=set)
     _told: tuple[Problem, ...] = ()
     _world: World | None = None
@@ -82,6 +84,7 @@ class Ticker:
         if any(outcome.effect.kind == vault_pulls.MERGE for outcome in outcomes):
             self.wake_vault()
         self.heartbeat.beat(world.live, view.ops.refs, now)
+        self.tell(world, plan)
         self.board.update(world, plan, now)
         return TickReport(now, world, plan, (*resumed, *outcomes), view.requests, number, view)
 

@@ -25,9 +25,9 @@ from factory.vault.action import check as check_bytes
 from factory.vault.authority import FOR_ADMINS
 from factory.vault.canonical import Refused
 from factory.vault.ledger import Ledger, State
-from factory.vault.people.facts import approval, facts_of, headline
+from factory.vault.people.facts import Facts, approval, facts_of, headline
 from factory.vault.people.reading import BRANCH as LEDGER
-from factory.vault.people.reading import LedgerReader, action_at, in_force, known, merged_action
+from factory.vault.people.reading import LedgerReader, action_at, in_force, known, last_on, merged_action
 from factory.vault.people.request import Unfit, Wish, draft, path_of
 from factory.vault.people.rules import Rules, rules_at
 from factory.vault.people.simulate import DAYS, cooling, markdown, simulate
@@ -169,6 +169,24 @@ class VaultView:
             rejecters=policy.admins | policy.approvers,
             signers=policy.admins if tier in policy.signed else frozenset(), expires=action.expires,
             headline=headline(shown), who=approval(shown), frees=action.unblocks, requester=action.requester,
+        )  # fmt: skip
+
+    def screen(self, facts: PullFacts) -> Facts | None:
+        """What who approves an open request is shown, with what differs from the last time; None where that cannot be
+        said. Of the last look. Raises GitFailed."""
+        policy, pull = self._rules.policy, facts.pull
+        if policy is None or not objects.exists(self._mirror, pull.head_sha):
+            return None
+        action, _ = self._file(pull.head_sha, pull.head_ref.removeprefix(BRANCH))
+        formula = self._rules.formula(action.formula) if action is not None else None
+        if action is None or formula is None:
+            return None
+        ledger = self.reader.ledger
+        decided = ruling(
+            action, formula, policy, self._base(ledger, facts), repeated=action.content in self._repeated
+        )  # fmt: skip
+        return facts_of(
+            action, formula, self._rules, decided, last_on(ledger, self._mirror, action.target, action.id)
         )  # fmt: skip
 
     def _comparisons(self, ledger: Ledger, pulls: Sequence[PullFacts], config: FactoryConfig) -> Iterable[Comparison]:

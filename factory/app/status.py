@@ -55,6 +55,7 @@ def status(deployment: Deployment) -> dict[str, Any]:
         "recent_ticks": beat.get("recent_ticks", []),
         "vault": [_watch(deployment, service) for service in services if service["name"] in VAULT],
         "ledger_mirrors": [found for _, ops in deployment.projects() if (found := _mirror(deployment, ops))],
+        "notify": _channels(deployment),
         "addresses": {"forge": host.forge_url, "web": deployment.web_url},
         "projects": projects,
         "needs_you": sum(len(project["needs_you"]) for project in projects),
@@ -67,6 +68,14 @@ def _mirror(deployment: Deployment, ops: RepoName) -> dict[str, Any] | None:
     if deployment.host.ledger_mirror is None or not deployment.host.has_vault:
         return None
     return last_look(deployment, ops, datetime.now(UTC))
+
+
+def _channels(deployment: Deployment) -> list[dict[str, Any]]:
+    if not deployment.host.channels:
+        return []
+    from factory.app.notify_channels import listed  # what it needs is not needed where none is set
+
+    return listed(deployment)
 
 
 def _beat(deployment: Deployment) -> dict[str, Any]:

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "edit": ("factory.cli.edit:edit", "Change a file of the ops repo; a pull request where one is needed."),
     "vault": ("factory.cli.vault:vault", "Risky actions: what waits, approving, asking, the ledger."),
     "secret": ("factory.cli.secret:secret", "Keep what vault actions may use and nobody else may read."),
+    "notify": ("factory.cli.notify:notify", "Tell people outside the forge what needs them."),
     "hire": ("factory.cli.hire:hire", "Add an agent and bind it to roles."),
     "agents": ("factory.cli.agents:agents", "Who works here, with what, and how it is going."),
     "pause": ("factory.cli.pause:pause", "Stop all, the project or a role at once."),

@@ -30,6 +30,7 @@ def _text(facts: Any) -> str:
     for project in facts["projects"]:
         lines += ["", *_project(project)]
     lines += ["", _ticks(facts["recent_ticks"]), *_vault(facts["vault"]), *_mirrors(facts["ledger_mirrors"])]
+    lines += _channels(facts["notify"])
     if facts["runs"] == "daemon":
         lines.append("vault: it runs as another user, from a home of its own; `factory status` there tells of it")
     lines.append(f"forge {facts['addresses']['forge']}   run logs {facts['addresses']['web']}")
@@ -120,6 +121,16 @@ def _mirrors(found: Any) -> list[str]:
     for one in found:
         said = f"trouble: {one['alarm']}" if one["alarm"] else one["standing"]
         lines.append(f"vault: ledger mirror of {one['ops']} as of {moment(one['at'])}: {said}")
+    return lines
+
+
+def _channels(found: Any) -> list[str]:
+    lines = []
+    for one in found:
+        waits = f", {one['waiting']} to tell" if one["waiting"] else ""
+        said = f"trouble: {one['trouble']}" if one["trouble"] else "well"
+        last = f" last {moment(one['last'])}" if one["last"] else " nothing told yet"
+        lines.append(f"notify: {one['name']} ({one['place']}){last}{waits}: {said}")
     return lines
 
 

@@ -19,7 +19,7 @@ from factory.errors import FactoryError
 from factory.gateway.control import GatewayControl
 
 AREA = "host"
-_PRIVATE = ("tokens/*", "gateway/keys/*", "vault/*key", "vault/*.token")
+_PRIVATE = ("tokens/*", "gateway/keys/*", "vault/*key", "vault/*.token", "notify/*")
 SILENT = timedelta(minutes=5)
 """A daemon that lives ticks at least every poll; longer than this it hangs."""
 

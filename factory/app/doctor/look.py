@@ -9,7 +9,7 @@ from pathlib import Path
 
 from factory.app.configuration import check_all
 from factory.app.deployment import Deployment
-from factory.app.doctor import forge, host, machine, mirror, project, secrets, vault
+from factory.app.doctor import forge, host, machine, mirror, notify, project, secrets, vault
 from factory.app.doctor.finding import Finding, State, note, ok, problem
 from factory.config.host import host_path
 from factory.errors import ConfigInvalid, FactoryError
@@ -34,6 +34,7 @@ def look(home: Path, now: datetime) -> Iterator[Finding]:
 
 def _deployment(deployment: Deployment, now: datetime) -> Iterator[Finding]:
     yield from _guarded("host", host.look(deployment, now))
+    yield from notify.look(deployment)
     reachable = list(forge.answers(deployment))
     yield from reachable
     if not deployment.host.ops_repos:

@@ -63,11 +63,14 @@ class Batch:
     brief: bool = False
     keys: tuple[str, ...] = ()
     """All it tells of, the unnamed as well."""
+    at: datetime | None = None
+    """When the first of them began to need somebody."""
 
     @property
     def id(self) -> str:
-        """The same for the same items: where a channel can drop a message that came before, it does by this."""
-        return hashlib.sha256("\0".join(self.keys).encode()).hexdigest()[:32]
+        """The same each time a message is tried: a channel that can replaces by it what came before. What needs
+        somebody anew has another."""
+        return hashlib.sha256("\0".join((str(self.at), *self.keys)).encode()).hexdigest()[:32]
 
 
 def fresh(states: Iterable[State], items: Sequence[Item]) -> tuple[Item, ...]:
@@ -102,8 +105,8 @@ def due(state: State, now: datetime) -> Batch | None:
     """The next message; None: there is none, or it is not time to try again."""
     if state.not_before is not None and now < state.not_before:
         return None
-    gone = {told.key for told in state.told if told.gone is not None}
-    there = [item for item in state.waiting if item.key not in gone]
+    since = {told.key: told.at for told in state.told if told.gone is None}
+    there = [item for item in state.waiting if item.key in since]
     again = [item for item in there if item.key in state.begun]
     if again:
         there = again
@@ -113,7 +116,8 @@ def due(state: State, now: datetime) -> Batch | None:
         return None
     keys = tuple(item.key for item in there)
     named = tuple(there[:LISTED])
-    return Batch(named, len(there) - len(named), bool(again), state.brief, keys)
+    at = min(since[key] for key in keys)
+    return Batch(named, len(there) - len(named), bool(again), state.brief, keys, at)
 
 
 def begun(state: State, batch: Batch) -> State:

@@ -7,15 +7,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from factory.app.daemon import loop_of
 from factory.app.deployment import Deployment
+from factory.app.doctor.finding import State
+from factory.app.doctor.notify import look
 from factory.app.places import vault_folder
+from factory.app.services import VaultProcesses
+from factory.daemon import board
 from factory.daemon.loop import Loop
 from factory.daemon.wake import Wake
 from factory.vault.watch import frozen
@@ -35,8 +38,10 @@ def chat() -> Iterator[Chat]:
 
 
 @pytest.fixture(autouse=True)
-def tidy(settled: Person) -> Iterator[None]:
-    """No session is started, and no channel and no request is left for the test after."""
+def tidy(settled: Person, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No session and no process of the vault is started, and no channel and no request is left for the test after."""
+    monkeypatch.setattr(VaultProcesses, "keep", lambda self, alive: None)
+    monkeypatch.setattr(board, "PACE", timedelta(0))
     settled.run("pause", "project")
     yield
     with opened(settled) as deployment:
@@ -79,10 +84,9 @@ def test_a_channel_is_set_tried_and_taken_away(settled: Person, chat: Chat, tmp_
     assert settled.run("notify", "remove", "phone").out == "phone: ntfy at 127.0.0.1 is told no more\n"
     assert not kept.exists()
     assert settled.run("notify", "list").out == "nobody is told outside the forge; factory notify add NAME KIND\n"
-    doctor = settled.run("doctor", "--json", code=None)
-    assert [(f["name"], f["state"]) for f in doctor.facts()["findings"] if f["area"] == "notify"] == [
-        ("channels", "note")
-    ]  # fmt: skip
+    with opened(settled) as deployment:
+        (one,) = look(deployment)
+    assert (one.name, one.state) == ("channels", State.NOTE)
 
 
 def test_where_the_test_message_does_not_arrive_nothing_is_set(settled: Person, chat: Chat, tmp_path: Path) -> None:
@@ -135,12 +139,18 @@ def test_what_cannot_be_is_said_in_words(settled: Person, tmp_path: Path, words:
         assert not deployment.host.channels
 
 
-def turned(deployment: Deployment, said: list[str]) -> Loop:
-    """The daemon's loop, turned until nothing changes."""
-    loop = loop_of(deployment, Wake(), said.append)
-    loop.start()
+def all_read(loop: Loop) -> bool:
+    return all(ticker.observer.snapshot.settled for ticker in loop.tickers)
+
+
+def turned(deployment: Deployment, said: list[str], loop: Loop | None = None) -> Loop:
+    """The daemon's loop, or one that runs already, turned until nothing changes."""
+    if loop is None:
+        loop = loop_of(deployment, Wake(), said.append)
+        loop.start()
     deadline = time.monotonic() + 60
-    while loop.turn() or not all(t.observer.snapshot.settled for t in loop.tickers):
+    # The dashboard is written after a turn's look; the look after that reads what it moved.
+    while loop.turn() or loop.last_beat.unwritten or loop.last_beat.recent[-1].forge_requests > 3 or not all_read(loop):
         assert time.monotonic() < deadline, loop.last_beat
         time.sleep(0.2)
     loop.rest()
@@ -157,8 +167,6 @@ def test_a_request_is_told_once_with_its_facts_and_costs_an_idle_turn_nothing(
     ).facts()  # fmt: skip
     facts, said = asked["facts"], list[str]()
     with opened(settled) as deployment:
-        # What the vault's own processes write when they feel like it is not this turn's.
-        deployment.host = replace(deployment.host, runs="daemon")
         loop = turned(deployment, said)
         (got,) = [post for post in chat.got if "v3.0.0" in post.text]
         text = got.body["message"]
@@ -192,6 +200,20 @@ def test_a_request_is_told_once_with_its_facts_and_costs_an_idle_turn_nothing(
     assert status["last"] is not None
 
 
+def test_a_running_factory_goes_by_a_channel_with_its_next_turn(settled: Person, chat: Chat, tmp_path: Path) -> None:
+    asked, said = release(settled, "v3.2.0"), list[str]()
+    given = written(tmp_path, f"{chat.url}/{TOPIC}")
+    with opened(settled) as deployment:
+        loop = turned(deployment, said)
+        settled.run("notify", "add", "phone", "ntfy", "--no-test", "--file", given)
+        turned(deployment, said, loop)
+        assert [post.body["click"] for post in chat.got] == [asked["pull"]["url"]]
+        settled.run("notify", "remove", "phone")
+        release(settled, "v3.3.0")
+        turned(deployment, said, loop)
+        assert len(chat.got) == 1
+
+
 def test_a_channel_that_is_away_stops_nothing_and_is_shown(settled: Person, chat: Chat, tmp_path: Path) -> None:
     settled.run("notify", "add", "phone", "ntfy", "--no-test", "--file", written(tmp_path, f"{chat.url}/{TOPIC}"))
     chat.answer = lambda post: Answer(403, b'{"error": "forbidden"}')
@@ -205,7 +227,7 @@ def test_a_channel_that_is_away_stops_nothing_and_is_shown(settled: Person, chat
     assert "it answers 403: forbidden" in ran.out
     assert "hint: factory notify test phone" in ran.out
     assert "trouble: it answers 403: forbidden" in settled.run("status").out
-    found = settled.run("doctor", "--json", code=1).facts()["findings"]
-    (one,) = [f for f in found if f["area"] == "notify"]
-    assert (one["state"], one["hint"]) == ("problem", "factory notify test phone")
-    assert "things still to be told" in one["detail"]
+    with opened(settled) as deployment:
+        (one,) = look(deployment)
+    assert (one.state, one.hint) == (State.PROBLEM, "factory notify test phone")
+    assert "things still to be told" in one.detail

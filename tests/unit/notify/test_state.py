@@ -79,7 +79,11 @@ def test_what_needs_somebody_anew_is_told_anew() -> None:
     gone = noted(gone, PROJECT, [], later(minutes=1) + STEADY)
     assert gone.told == ()
     back = noted(gone, PROJECT, [item(1)], later(minutes=9))
-    assert due(back, later(minutes=9)) is not None
+    batch, first = due(back, later(minutes=9)), due(noted(state(), PROJECT, [item(1)], NOW), NOW)
+    assert batch is not None
+    assert first is not None
+    assert batch.keys == first.keys
+    assert batch.id != first.id, "a channel would take it for the message of before"
 
 
 def test_a_project_says_nothing_of_another() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +21,7 @@ from factory.forge.values import RepoName
 from factory.git import objects
 from factory.ops.dashboard_facts import DashboardFacts
 from factory.plan.model import World
+from factory.plan.vault import BRAKE
 from factory.vault.watch import frozen
 
 MERGED_SHOWN = 5
@@ -121,6 +122,7 @@ def _project(deployment: Deployment, project: RepoName, ops: RepoName) -> dict[s
         "same_plan": None,
         "trouble": None,
         "needs_you": [],
+        "vault": [],
         "running": [],
         "waiting": [],
         "merged": [],
@@ -150,6 +152,7 @@ def _seen(deployment: Deployment, ops: RepoName, seen: Seen) -> dict[str, Any]:
         "as_of": seen.tick.at.isoformat(),
         "same_plan": seen.same,
         "needs_you": [_plain(asdict(need)) for need in board.needs],
+        "vault": list(_standing(world, f"{deployment.host.forge_url.rstrip('/')}/{ops}")),
         "running": _running(deployment, world, board),
         "waiting": [_plain(asdict(item)) for item in board.waiting],
         "merged": [_plain(asdict(item)) for item in board.merged[:MERGED_SHOWN]],
@@ -163,6 +166,14 @@ def _seen(deployment: Deployment, ops: RepoName, seen: Seen) -> dict[str, Any]:
             for _, agent in sorted(world.host.agents.items())
         ],
     }
+
+
+def _standing(world: World, ops_url: str) -> Iterator[str]:
+    """What holds up the whole vault, or will change what it goes by, as of the last tick."""
+    if world.vault.frozen:
+        yield f"frozen: {world.vault.frozen}; an admin lets it go on: factory vault unfreeze --reason ..."
+    for one in world.vault.cooling:
+        yield f"a change of the policy is {one.words}: {ops_url}/pulls/{one.pull}; {BRAKE}"
 
 
 def _running(deployment: Deployment, world: World, board: DashboardFacts) -> list[dict[str, Any]]:

@@ -6,22 +6,25 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from factory.app.choosing import project_of
 from factory.app.deployment import Deployment
 from factory.app.dispatcher import mark_copy
 from factory.app.people import as_person
 from factory.app.places import vault_folder, vault_home
 from factory.app.projects import account
 from factory.app.vault_opening import Vault, open_vault
-from factory.errors import Conflict, ForgeUnavailable, PolicyDenied, UsageError
+from factory.errors import Conflict, FactoryError, ForgeUnavailable, GitFailed, PolicyDenied, UsageError
 from factory.git.hardened import Git, GitTrouble
-from factory.vault.canonical import Refused
+from factory.vault.action import Tier
+from factory.vault.canonical import Refused, plain
 from factory.vault.chain import Chain
 from factory.vault.keys.hostkeys import HostKeys
 from factory.vault.ledger import Entry, Ledger
-from factory.vault.people.settling import Word, parked, restored, settled, unfrozen
+from factory.vault.people.settling import Word, parked, restored, settled, stopped, unfrozen
 from factory.vault.people.telling import stands
 from factory.vault.ports import Unclear
 from factory.vault.watch import frozen, marks
@@ -76,21 +79,62 @@ def unfreeze(deployment: Deployment, said: Said, *, older: bool = False, project
     }  # fmt: skip
 
 
-def word_of(vault: Vault, doing: str, said: Said) -> Word:
-    """The person's word, if they are an admin by the policy in force."""
+def freeze(deployment: Deployment, said: Said, *, project: str | None = None) -> dict[str, Any]:
+    """Have nothing of the vault start any more, by the word of anybody whom the policy lists.
+
+    This host stops first: whoever can write here can stop it anyhow, so it waits for nobody's answer. Then the person
+    is asked for, and the ledger is told, which every other host and every run in flight asks; while the forge does not
+    answer it stays with this host, whose dispatcher tells the ledger when it does. ``told``: whether the ledger knows.
+
+    Raises UsageError (no reason), PolicyDenied (not listed) and ForgeRefused (not their token): taken back then."""
+    doing, at = "freezing the vault", datetime.now(UTC)
+    deployment.require_vault(doing)
+    repo, ops = project_of(deployment, project)
+    doing, reason = f"{doing} of {repo}", _reason(doing, said)
+    folder, host = vault_folder(deployment.state, str(ops)), deployment.host.host
+    before, mine = frozen.words(folder), plain(f"somebody on {host} says: {reason}")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    frozen.keep(folder, mine, at)
+    by, was, trouble = "", before, ""
+    try:
+        vault = open_vault(deployment, project=project)
+        word = word_of(vault, doing, said, approver=True)
+        by, was = word.login, before or vault.ledger.frozen
+        _append(vault, doing, lambda ledger: stopped(ledger, word))
+    except (ForgeUnavailable, GitFailed, Conflict) as error:
+        trouble = error.message
+    except FactoryError:
+        if not before:
+            frozen.clear(folder)
+        raise
+    if not trouble and not before:
+        frozen.clear(folder)  # the ledger knows it, with the name
+    poke(vault_home(deployment.state))
+    return {"project": str(repo), "by": by, "reason": reason, "was": was, "told": not trouble, "trouble": trouble}
+
+
+def _reason(doing: str, said: Said) -> str:
     if not said.reason.strip():
         raise UsageError(f"{doing}: the ledger keeps why", hint="--reason 'I looked: the release is there'")
+    return said.reason.strip()
+
+
+def word_of(vault: Vault, doing: str, said: Said, *, approver: bool = False) -> Word:
+    """The person's word, if they are an admin by the policy in force; with ``approver`` one of those will do, too."""
+    reason = _reason(doing, said)
     with as_person(vault.deployment, vault.founder(), said.token) as person:
         who = person.me()
     policy = vault.rules.policy
     if policy is None:
         raise PolicyDenied(f"{doing}: {vault.rules.problems[0]}", hint="factory check")
-    if who.id not in policy.admins:
+    listed = policy.bench(Tier.MEDIUM if approver else Tier.HIGH)
+    if who.id not in listed:
+        what = "an admin or an approver" if approver else "an admin"
         raise PolicyDenied(
-            f"{doing} as {who.login}: the policy in force does not list account {who.id} as an admin",
-            hint=f"it lists {' and '.join(vault.rules.names(policy.admins))}",
+            f"{doing} as {who.login}: the policy in force does not list account {who.id} as {what}",
+            hint=f"it lists {' and '.join(vault.rules.names(listed))}",
         )
-    return Word(who.login, who.id, said.reason.strip(), vault.now, vault.deployment.host.host)
+    return Word(who.login, who.id, reason, vault.now, vault.deployment.host.host)
 
 
 def _append(

@@ -80,6 +80,7 @@ def _project(project: Any) -> list[str]:
     for need in project["needs_you"]:
         lines.append(f"  you      {need['act']}: {need['title']}" + (f" ({need['why']})" if need["why"] else ""))
         lines.append(f"           {need['url']}")
+    lines += [f"  vault    {words}" for words in project["vault"]]
     for run in project["running"]:
         dead = "   its session is over; the next tick sees what came of it" if run["alive"] is False else ""
         lines.append(f"  running  {run['formula']}: {run['title']}   {run['agent']}, {run['run']}{dead}")

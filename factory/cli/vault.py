@@ -14,6 +14,7 @@ from factory.cli.output import emit, json_option, project_option, say, table
 ELSEWHERE = {
     "approve": "factory.cli.vault_decide:approve", "reject": "factory.cli.vault_decide:reject",
     "done": "factory.cli.vault_decide:done", "fire": "factory.cli.vault_operate:fire",
+    "freeze": "factory.cli.vault_operate:freeze",
     "settle": "factory.cli.vault_operate:settle", "unfreeze": "factory.cli.vault_operate:unfreeze",
     "simulate": "factory.cli.vault_operate:simulate", "begin-anew": "factory.cli.vault_operate:begin_anew",
     "audit": "factory.cli.vault_audit:audit", "sign": "factory.cli.vault_sign:sign",

@@ -1,4 +1,4 @@
-"""``factory vault fire|settle|simulate|unfreeze|begin-anew``: what an operator does at the dispatcher's host."""
+"""``factory vault fire|freeze|settle|simulate|unfreeze|begin-anew``: what an operator does at the dispatcher's host."""
 
 from __future__ import annotations
 
@@ -73,6 +73,40 @@ def settle(
     said = Said(reason, token_from(token_file))
     facts = record(deployment(), id, said, done=outcome == "done", project=project)
     emit("vault-settled", facts, as_json=as_json, text=lambda f: f"{f['id']}: {f['kind']}, by {f['by']}'s word")
+
+
+@click.command()
+@click.option("--why", "--reason", "why", required=True, help="What you saw; the ledger keeps it.")
+@token_option
+@project_option
+@json_option
+def freeze(why: str, token_file: Path | None, project: str | None, as_json: bool) -> None:
+    """Emergency brake: nothing of the vault starts any more, at once. For admins and approvers.
+
+    What runs already gets nothing further done outside: the broker and each effect ask the ledger first. It stays so
+    over restarts, until an admin says: factory vault unfreeze. While the forge does not answer, this host stops alone,
+    and tells the ledger as soon as it can; exit code 1 says so.
+    """
+    from factory.app.issues import token_from
+    from factory.app.vault_settling import Said
+    from factory.app.vault_settling import freeze as stop
+
+    facts = stop(deployment(), Said(why, token_from(token_file)), project=project)
+
+    def text(f: Any) -> str:
+        on = "then an admin says: factory vault unfreeze --reason ..."
+        if not f["told"]:
+            return (
+                f"the vault of {f['project']} is frozen on this host: nothing starts here any more\n"
+                f"  the ledger is not told yet, so other hosts do not know: {f['trouble']}\n"
+                f"  this host tells it as soon as the forge answers; {on}"
+            )
+        head = f"it was frozen already: {f['was']}" if f["was"] else f"frozen by {f['by']}'s word"
+        return f"the vault of {f['project']}: {head}\n  nothing starts any more. Look at what is wrong; {on}"
+
+    emit("vault-frozen", facts, as_json=as_json, text=text)
+    if not facts["told"]:
+        raise click.exceptions.Exit(1)
 
 
 @click.command()

@@ -105,6 +105,10 @@ class Comparison:
     text: str
 
 
+BRAKE = "to have nothing start meanwhile: factory vault freeze --why ..."
+"""Said beside whatever a person may not want to wait for."""
+
+
 @dataclass(frozen=True)
 class Cooling:
     """A change of the policy that an admin approved, and that waits for its time."""

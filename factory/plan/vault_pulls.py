@@ -207,5 +207,5 @@ def cooling_text(waits: Cooling) -> str:
     words = f"{waits.words[0].upper()}{waits.words[1:]}: the policy in force lets its changes wait (`cooling_hours`)."
     return (
         f"{words}\n\nIt is merged then, and not before. Who objects asks for changes here or closes it; to have nothing"
-        " start meanwhile: `factory down` on the dispatcher's host.\n"
+        " start meanwhile, an admin or approver says `factory vault freeze --why ...` on the dispatcher's host.\n"
     )

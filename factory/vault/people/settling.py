@@ -1,4 +1,4 @@
-"""What only a person may write to the ledger: how an interrupted action ended, and that a frozen vault goes on. Pure.
+"""What a person writes to the ledger: how an interrupted action ended, that it is frozen, that it goes on. Pure.
 
 The ledger's own rules judge these entries as any other; what is added here is who said it and why.
 """
@@ -44,6 +44,11 @@ def parked(ledger: Ledger, id: str) -> State | None:
 def settled(state: State, word: Word, *, done: bool) -> Entry:
     """How a parked run ended, as a person found it: it was done, or it is given up."""
     return word.entry("DONE" if done else "ABANDONED", state)
+
+
+def stopped(ledger: Ledger, word: Word) -> tuple[Entry, ...]:
+    """Nothing starts any more; nothing to say where that is so already."""
+    return () if ledger.frozen else (word.entry("FREEZE", None),)
 
 
 def unfrozen(ledger: Ledger, word: Word, here: str = "") -> tuple[Entry, ...]:

@@ -92,7 +92,8 @@ MEANINGS: Mapping[str, Meaning] = {
     "policy-rollback": Meaning("the policy would go back to an older version", "raise its version", _LOOK),
     "cooling": Meaning("a change of the policy waits so many hours after its approval (`cooling_hours`)",
                        "nothing: it counts from the time that is named on",
-                       "nothing; who objects asks for changes on its pull request; `factory down` stops everything"),
+                       "nothing; who objects asks for changes on its pull request, or stops everything: "
+                       "`factory vault freeze`"),
     "tainted-base": Meaning("it was merged onto a change of the controlled set that does not count", _AGAIN,
                             "put the controlled files back with `factory edit`, approve that, and propose it again"),
     "unexplained": _forged("a change of the controlled set is no merge of a pull request"),

@@ -335,6 +335,28 @@ def test_an_admin_says_how_a_cut_off_one_ended(settled: Person) -> None:
     assert b'state = "abandoned"' in (main_of(settled, f"vault/rejected/{id}.toml") or b"")
 
 
+def test_it_is_frozen_by_hand_and_every_reader_is_told(settled: Person) -> None:
+    ran = settled.run("vault", "freeze", "--why", "a key has leaked")
+    assert ran.out == (
+        "the vault of founder/hello: frozen by founder's word\n"
+        "  nothing starts any more. Look at what is wrong; then an admin says: factory vault unfreeze --reason ...\n"
+    )
+    why = "founder says: a key has leaked"
+    assert f"the vault is FROZEN: {why}" in settled.run("vault", "list").out
+    again = settled.run("vault", "freeze", "--why", "once more")
+    assert f"it was frozen already: {why}" in again.out
+    tick(settled)
+    status = json.loads(settled.run("status", "--json").out)["factory.status/v1"]
+    (there,) = status["projects"]
+    assert there["vault"] == [f"frozen: {why}; an admin lets it go on: factory vault unfreeze --reason ..."]
+    assert f"  vault    {there['vault'][0]}" in settled.run("status").out
+    audited = settled.run("vault", "audit", code=None)
+    assert f"frozen: {why}" in audited.out
+    ran = settled.run("vault", "unfreeze", "--reason", "the key is changed")
+    assert f"it was frozen: {why}" in ran.out
+    assert settled.run("vault", "list", "--json").facts()["frozen"] is None
+
+
 def test_an_admin_lets_a_frozen_vault_go_on(settled: Person) -> None:
     assert settled.run("vault", "unfreeze", "--reason", "x", code=2).err == (
         "error: unfreezing the vault of founder/hello: it is not frozen\nhint:  factory vault list\n"

@@ -11,9 +11,10 @@ import pytest
 from factory.vault.canonical import Refused
 from factory.vault.ledger import ALL, Entry
 from factory.vault.people.reading import LedgerReader
-from factory.vault.people.settling import Word, parked, restored, settled, unfrozen
+from factory.vault.people.settling import Word, parked, restored, settled, stopped, unfrozen
 from factory.vault.ports import Outcome
 from tests.integration.vault.house import ADMIN, NOW, House, Runner
+from tests.integration.vault.test_audit import both
 
 WORD = Word("founder", ADMIN, "I looked: it is there", NOW, "here")
 
@@ -69,6 +70,28 @@ def test_a_frozen_vault_goes_on(house: House) -> None:
         ("FREEZE", "on this host alone"), ("UNFREEZE", WORD.evidence()["words"]),
     ]  # fmt: skip
     assert chain.ledger.frozen == ""
+
+
+def test_frozen_by_a_person_nothing_starts_until_it_goes_on(house: House) -> None:
+    """The auditor and the second reader take such a ledger for what it says."""
+    before = house.ask("beta")
+    dispatcher, _ = house.dispatcher(runner=Runner(fate=lambda order: Outcome("done", "did it")))
+    dispatcher.turn()
+    chain = house.chain("person")
+    (entry,) = chain.append(stopped(chain.sync(), WORD))
+    assert (entry.kind, entry.evidence["account"], entry.evidence["by_person"]) == ("FREEZE", ADMIN, True)
+    assert chain.append(stopped(chain.ledger, WORD)) == (), "it is frozen already"
+    during = house.ask("beta")
+    for _ in range(3):
+        dispatcher.turn()
+    assert not {"CLAIMED", "STARTED"} & set(house.kinds(during.id))
+    chain.sync()
+    chain.append(unfrozen(chain.ledger, WORD))
+    for _ in range(3):
+        dispatcher.turn()
+    assert house.kinds(before.id)[-1] == house.kinds(during.id)[-1] == "DONE"
+    found, _ = both(house)
+    assert (found.faults, found.kinds["FREEZE"], found.kinds["UNFREEZE"]) == ((), 1, 1)
 
 
 def test_an_older_ledger_counts_again_and_voids_approvals(house: House, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from factory.app.deployment import Deployment
 from factory.app.opsrepo import factory_signature, mirror
 from factory.app.places import control_socket, vault_home
 from factory.app.services import VaultProcesses, ensure_forge, ensure_gateway, folder, running, stop
-from factory.app.telling import courier_of, teller
+from factory.app.telling import Watching, courier_of, teller
 from factory.app.vault_mirroring import Mirroring
 from factory.app.webhooks import received
 from factory.backends import found_on_host
@@ -108,6 +108,7 @@ def loop_of(deployment: Deployment, wake: Wake, said: Callable[[str], None]) -> 
         said=said,
         now=lambda: datetime.now(UTC),
         rest=lambda: _rest(courier, said),
+        watch=Watching(deployment, courier),
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 
 from factory.app.deployment import Deployment
 from factory.app.places import vault_folder
 from factory.daemon.observe import Observer
-from factory.daemon.telling import detailed, items_of
+from factory.daemon.telling import TROUBLE, detailed, items_of, troubled
 from factory.errors import FactoryError
 from factory.notify.courier import Courier
 from factory.notify.item import Item
@@ -36,6 +38,23 @@ def teller(deployment: Deployment, courier: Courier, observer: Observer, said: C
         courier.tell(str(world.project), items, partial(_detailed, world, observer, said))
 
     return tell
+
+
+@dataclass
+class Watching:
+    """Tells of a host that cannot work for a while: where the forge is away, the dashboard says nothing of it."""
+
+    deployment: Deployment
+    courier: Courier
+    _since: datetime | None = None
+
+    def __call__(self, trouble: str, now: datetime) -> None:
+        host = self.deployment.host
+        if not host.channels and not self.courier.active:
+            return
+        self._since = (self._since or now) if trouble else None
+        told = self.courier.knows(TROUBLE)
+        self.courier.tell("", troubled(host.host, trouble, self._since or now, now, host.forge_url, told))
 
 
 def _detailed(world: World, observer: Observer, said: Callable[[str], None], item: Item) -> Item:

@@ -71,6 +71,8 @@ class Loop:
     clock: Callable[[], float] = time.monotonic
     rest: Callable[[], None] = lambda: None
     """Called after the last turn: lets what was begun beside the turns come to its end."""
+    watch: Callable[[str, datetime], None] = lambda trouble, now: None
+    """Told after each turn what keeps the factory from working; empty: nothing. Never waits, raises nothing."""
     reports: dict[int, TickReport] = field(default_factory=dict)
     trouble: str = ""
     _started: datetime | None = None
@@ -128,6 +130,7 @@ class Loop:
         except OSError as error:
             self._failures.append(_of_the_machine(error))
         self._tell(self._failures)
+        self.watch(self.trouble, now)
         self.meter.tick(now, idle=idle and not progressed)
         self._beat(now)
         return progressed

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import MINYEAR
+from datetime import MINYEAR, datetime, timedelta
 
 from factory.daemon.board import needs_of
 from factory.daemon.vault_view import VaultView
@@ -19,6 +19,9 @@ from factory.vault.people.facts import exposed, rows
 
 NEVER = MINYEAR
 """The year of what nothing dates."""
+TROUBLE = "host trouble"
+LASTING = timedelta(minutes=10)
+"""What is over before is nobody's to look at: a forge restarts, a network comes back."""
 
 
 def items_of(world: World, plan: Plan, forge_url: str, frozen_here: str = "") -> tuple[Item, ...]:
@@ -52,6 +55,15 @@ def _vault(world: World, board: str, frozen_here: str) -> Iterator[Item]:
                    board, frees=frees)  # fmt: skip
     for words in world.vault.problems:
         yield Item(f"{world.ops} problem {words}", str(world.project), "repair", f"the vault: {words}", board, board)
+
+
+def troubled(host: str, trouble: str, since: datetime, now: datetime, forge_url: str, told: bool) -> tuple[Item, ...]:
+    """That the factory of a host cannot work, once that lasted; ``told``: whether somebody was told of it already, also
+    before a restart. Pure."""
+    if not trouble or (now - since < LASTING and not told):
+        return ()
+    frees = f"the factory on {host} goes on by itself when that is over: `factory status`, `factory doctor`"
+    return (Item(TROUBLE, "", "look", f"{host} cannot work: {trouble}", forge_url, forge_url, since, frees),)
 
 
 def detailed(item: Item, world: World, view: VaultView) -> Item:

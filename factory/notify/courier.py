@@ -49,6 +49,11 @@ class Courier:
         """Whether it goes by any channel."""
         return bool(self._known)
 
+    def knows(self, key: str) -> bool:
+        """Whether an item was told on some channel, or is about to be, and needed somebody ever since."""
+        self._refresh()
+        return any(told.key == key for state in self._states.values() for told in state.told)
+
     def tell(self, project: str, items: Sequence[Item], detailed: Detailed = lambda item: item) -> None:
         """Note what needs somebody in a project; what no channel was told yet is written down to be. Never waits for a
         network, and raises nothing: what goes wrong is said, and tried with the next tick."""

@@ -23,6 +23,7 @@ class Item:
 
     key: str
     project: str
+    """Empty: it is of the host."""
     act: str
     """One word of ours: approve, settle, unblock, look, do, repair."""
     title: str

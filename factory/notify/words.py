@@ -85,7 +85,8 @@ def _title(item: Item) -> str:
 def _lines(item: Item, brief: bool) -> Iterator[str]:
     if item.screen is not None and not brief:
         yield from _facts(item.screen)
-    yield f"Project: {inert(item.project)}"
+    if item.project:
+        yield f"Project: {inert(item.project)}"
     if item.since is not None and item.since.year > 1:
         yield f"Since: {item.since.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     if item.why:

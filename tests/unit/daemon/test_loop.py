@@ -111,6 +111,24 @@ def test_the_same_trouble_is_told_once_and_its_end_once() -> None:
     assert said == ["trouble: the forge does not answer", "all is well again"]
 
 
+def test_each_turn_says_what_is_wrong_to_who_watches() -> None:
+    made, _, _ = loop(Ticker("o/p", ForgeUnavailable("no forge"), ForgeUnavailable("no forge"), False))
+    seen: list[str] = []
+    made.watch = lambda trouble, now: seen.append(trouble)
+    for _ in range(3):
+        made.turn()
+    assert seen == ["no forge", "no forge", ""]
+
+
+def test_what_was_begun_beside_the_turns_may_end() -> None:
+    made, _, _ = loop(Ticker("o/p"))
+    rested: list[int] = []
+    made.rest = lambda: rested.append(made.meter.ticks)
+    made.wake.stop = True
+    made.run()
+    assert rested == [0]
+
+
 def test_a_bug_in_a_tick_is_told_in_full_and_the_loop_goes_on() -> None:
     made, said, _ = loop(Ticker("o/p", ZeroDivisionError("x")))
     assert not made.turn()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 from factory.daemon.board import facts_of
-from factory.daemon.telling import detailed, items_of
+from factory.daemon.telling import detailed, items_of, troubled
 from factory.plan.effect import Plan
 from factory.plan.labels import BLOCKED
 from factory.plan.model import PullFacts, Skip, World
@@ -76,6 +77,17 @@ def test_a_frozen_vault_is_told_wherever_it_is_known() -> None:
     here = items_of(b.world(), Plan(), URL, "frozen on this host: the repo was renamed")
     assert [item.title for item in here] == ["the vault is frozen: frozen on this host: the repo was renamed"]
     assert keys(b.world()) == []
+
+
+def test_a_host_that_cannot_work_is_told_of_when_that_lasted() -> None:
+    def told(trouble: str, minutes: float, known: bool = False) -> list[str]:
+        now = b.NOW + timedelta(minutes=minutes)
+        return [item.title for item in troubled("box", trouble, b.NOW, now, URL, known)]
+
+    assert told("the forge does not answer", 9.9) == []
+    assert told("the forge does not answer", 10) == ["box cannot work: the forge does not answer"]
+    assert told("the forge does not answer", 0, known=True) != [], "as after a restart: it is the trouble of before"
+    assert told("", 500, known=True) == []
 
 
 def test_only_a_request_has_a_screen() -> None:

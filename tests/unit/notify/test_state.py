@@ -137,9 +137,11 @@ def test_what_may_have_arrived_is_sent_again_as_it_was_and_says_so() -> None:
 
 def test_facts_that_a_channel_refuses_are_left_out_the_next_time() -> None:
     there = failed(noted(state(), PROJECT, [item(1, screen=screen())], NOW), "400", NOW, refused=True)
-    batch = due(there, later(hours=2))
-    assert batch is not None
-    assert batch.brief
+    away = failed(there, "no network", later(hours=1))
+    for one in (there, away):
+        batch = due(one, later(hours=3))
+        assert batch is not None
+        assert batch.brief
     after, _ = sent(there, later(hours=2))
     assert not after.brief
 

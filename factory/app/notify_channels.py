@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -116,6 +117,9 @@ def _facts(deployment: Deployment, name: str, entry: ChannelHost) -> dict[str, A
     }  # fmt: skip
     try:
         made = opened(name, entry)
+        if stat.S_IMODE(entry.secret_file.stat().st_mode) & 0o077:
+            words = f"other users can read {entry.secret_file}, and write there with it"
+            return facts | {"place": made.place, "trouble": words, "hint": f"chmod go-rwx {entry.secret_file}"}
     except ConfigInvalid as error:
         return facts | {"trouble": error.message, "hint": error.hint}
     facts |= {"place": made.place, "clear": made.clear}

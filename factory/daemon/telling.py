@@ -35,9 +35,10 @@ def items_of(world: World, plan: Plan, forge_url: str, frozen_here: str = "") ->
 
 def _item(world: World, repo: str, about: str, need: NeedsYou, board: str) -> Item:
     key = f"{repo} {about} {need.act}"
-    if repo == str(world.ops) and about.startswith("pull"):
+    if need.act == "approve" and about.startswith("pull"):
         # Another head is another content: what was told of the one before is not what is approved.
-        heads = {f.pull.number: f.pull.head_sha for f in world.ops_pulls}
+        pulls = world.ops_pulls if repo == str(world.ops) else world.pulls
+        heads = {f.pull.number: f.pull.head_sha for f in pulls}
         key += f" {heads.get(int(about.removeprefix('pull')), '')[:16]}"
     if need.act == "do":
         key += f" {need.why}"  # it is told again when it is late

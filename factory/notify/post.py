@@ -57,7 +57,7 @@ def post(
     asked = outgoing(channel, message)
     redact = Redactor(channel.secrets)
     request = httpx.Request(
-        "POST", asked.url, content=json.dumps(asked.body).encode(),
+        "POST", asked.url, content=json.dumps(asked.body, ensure_ascii=False).encode("utf-8", "replace"),
         headers={"Content-Type": "application/json", "User-Agent": f"ops-factory/{__version__}", **asked.headers},
         extensions={"timeout": httpx.Timeout(timeout_s, connect=min(5.0, timeout_s)).as_dict()},
     )  # fmt: skip

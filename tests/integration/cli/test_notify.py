@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import subprocess
 import sys
@@ -113,6 +114,33 @@ def test_it_is_read_from_stdin_where_no_file_is_named(settled: Person) -> None:
     assert done.returncode == 0, done.stderr
     assert "services" not in done.stdout + done.stderr
     assert (settled.home / "state" / "notify" / "team.secret").read_text() == "https://hooks.slack.test/services/T/B/x\n"
+
+
+def test_a_prompt_shows_nothing_of_it(settled: Person) -> None:
+    master, slave = os.openpty()
+    words = [sys.executable, "-m", "factory", "notify", "add", "phone", "ntfy", "--no-test"]
+    child = subprocess.Popen(["setsid", "--ctty", "--wait", *words], stdin=slave, stdout=slave, stderr=slave,
+                             env=settled.environment)  # fmt: skip
+    os.close(slave)
+    shown = ""
+    for question, answer in (("topic's address", f"https://ntfy.test/{TOPIC}"), ("access token", "tk_secret")):
+        while question not in shown:
+            shown += os.read(master, 4096).decode()
+        os.write(master, f"{answer}\n".encode())
+    try:
+        while piece := os.read(master, 4096):
+            shown += piece.decode()
+    except OSError:
+        assert child.wait(timeout=30) == 0, shown  # the terminal closes with its last program
+    os.close(master)
+    assert TOPIC not in shown
+    assert "tk_secret" not in shown
+    kept = settled.home / "state" / "notify" / "phone.secret"
+    assert kept.read_text() == f"https://ntfy.test/{TOPIC}\ntk_secret\n"
+    kept.chmod(0o640)
+    ran = settled.run("notify", "list", code=1)
+    assert "other users can read" in ran.out
+    assert "chmod go-rwx" in ran.out
 
 
 WRONG = {

@@ -61,6 +61,13 @@ def test_another_head_is_told_anew() -> None:
 
     assert at("a") == at("a") != at("b")
 
+    def of_the_project(head: str, rule: str) -> list[str]:
+        world = b.world([], [b.pull(5, head_sha=b.sha(head))])
+        return keys(world, Plan((), (Skip(pull_subject(world, 5), rule, "why", "a person"),)))
+
+    assert of_the_project("a", "person-approval") != of_the_project("b", "person-approval")
+    assert of_the_project("a", "stuck") == of_the_project("b", "stuck") != of_the_project("a", "person-approval")
+
 
 def test_what_is_late_is_told_louder_once() -> None:
     def late(words: str) -> list[str]:

@@ -20,6 +20,7 @@ from factory.vault.formulas import read as read_formula
 from factory.vault.keys.listed import ADD, REVOKE, changed, listed
 from factory.vault.ledger import Entry, State
 from factory.vault.people.batch import blobs, merged, only_parents, trees
+from factory.vault.people.lines import hidden
 from factory.vault.policy import MAX_POLICY, PATH, Policy, ruling
 from factory.vault.policy import read as read_policy
 from factory.vault.verify import AUTO, MAIN, identity
@@ -59,9 +60,9 @@ class Objects:
     packaged: Callable[[str], bytes | None]
     genesis: Mapping[str, Any] = field(default_factory=dict)
     commits: dict[str, dict[str, Commit]] = field(default_factory=dict)
-    """Branch -> first-parent commits of it."""
+    """Branch -> first-parent commits of it, and those that were until a merge hid them."""
     order: dict[str, int] = field(default_factory=dict)
-    """Commit of main -> its place."""
+    """Commit of main -> its place, of those on its first-parent history now."""
     trees: dict[str, str] = field(default_factory=dict)
     merged: dict[tuple[str, str], str] = field(default_factory=dict)
     parents: dict[str, str] = field(default_factory=dict)
@@ -86,10 +87,16 @@ class Objects:
                 return policy
         return None
 
+    def older(self, commit: str, than: str) -> bool:
+        """Whether a commit of main came before another one of it."""
+        if commit in self.order and than in self.order:
+            return self.order[commit] < self.order[than]
+        return commit != than and commit in self.commits[MAIN] and objects.is_ancestor(self.git.repo, commit, than)
+
     def _holds(self, base: str, commit: str) -> bool:
-        if commit not in self.order:
+        if commit not in self.commits[MAIN]:
             return False
-        if base in self.order:
+        if base in self.order and commit in self.order:
             return self.order[commit] <= self.order[base]
         return objects.is_ancestor(self.git.repo, commit, base)
 
@@ -118,6 +125,7 @@ def gather(git: Git, entries: Sequence[Entry], packaged: Callable[[str], bytes |
         there = git.text("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}", codes=(0, 1))
         found.commits[branch] = {commit.oid: commit for commit in (git.history(there) if there else [])}
     found.order = {oid: number for number, oid in enumerate(found.commits[MAIN])}
+    found.commits[MAIN] |= hidden(git, list(found.commits[MAIN].values()), entries)
     genesis = next((entry for entry in entries if entry.kind == "GENESIS"), None)
     found.genesis = genesis.evidence if genesis is not None else {}
     bots = frozenset(_numbers(found.genesis.get("bots")))
@@ -172,7 +180,8 @@ def check_keys(told: Sequence[Told], known: Objects) -> list[Fault]:
         after = takewhile(lambda later: later.entry.kind in KEY_KINDS, told[number + 1 :])
         said = {(later.entry.kind, str(later.entry.evidence.get("host_key"))): later.entry for later in after}
         try:
-            wanted = dict.fromkeys(changed(listed(known.git, commit), one.keys)) if commit in known.order else {}
+            there = commit in known.commits[MAIN]
+            wanted = dict.fromkeys(changed(listed(known.git, commit), one.keys)) if there else {}
         except ConfigInvalid as error:
             faults.append(Fault(one.entry.seq, path, "host-keys", f"at {commit[:12]}: {error.message}"))
             continue
@@ -198,8 +207,8 @@ def _genesis(told: Told, known: Objects) -> Wrong:
 def _version(entry: Entry, known: Objects) -> Wrong:
     """Of GENESIS and TRUST: the commit is on main, policy and controlled set there are what the entry says."""
     e, commit = entry.evidence, str(entry.evidence.get("commit"))
-    if commit not in known.order:
-        yield "no-commit", f"commit {commit[:12]} is not on {MAIN}'s first-parent history"
+    if commit not in known.commits[MAIN]:
+        yield "no-commit", f"commit {commit[:12]} is not on {MAIN}'s first-parent history, nor was it by the ledger"
         return
     policy = next(p for other, p in known.versions if other is entry)
     if policy is None:
@@ -220,7 +229,7 @@ def _trust(told: Told, known: Objects) -> Wrong:
         return
     yield from _merge(commit, known)
     start = str(before.evidence.get("commit"))
-    if known.order.get(start, 10**9) >= known.order[commit.oid]:
+    if not known.older(start, commit.oid):
         yield "order", "it is not newer on main than the version before it"
     elif commit.parents and controlled(known.git, commit.parents[0]) != controlled(known.git, start):
         yield "tainted-base", "what it was merged into differs from the version before it"
@@ -273,7 +282,8 @@ def _verified(told: Told, known: Objects) -> Wrong:
     branch = str(e.get("base")).removeprefix("refs/heads/")
     commit = known.commits.get(branch, {}).get(str(e.get("merge")))
     if commit is None:
-        yield "no-commit", f"merge {str(e.get('merge'))[:12]} is not on the first-parent history of {branch[:40]}"
+        words = f"merge {str(e.get('merge'))[:12]} is not on the first-parent history of {branch[:40]}"
+        yield "no-commit", f"{words}, nor was it by the ledger"
         return
     wrong = list(_merge(commit, known))
     if not wrong and commit.parents[1] != e.get("head"):

@@ -77,16 +77,14 @@ class Reader:
         """Everything that is wrong."""
         chain = list(reversed(list(self.line(b"refs/heads/ledger"))))
         self.main = list(reversed([c.id.decode() for c in self.line(b"refs/heads/main")]))
+        self.order = list(self.main)
         self.auto = [c.id.decode() for c in self.line(b"refs/heads/auto")]
-        entries, good = [], True
-        for number, commit in enumerate(chain):
-            entry = self.entry(number, commit, chain[number - 1] if number else None)
-            entries.append(entry)
-            good = good and entry is not None
-            if good and entry is not None:
-                good = self.follow(number, entry, chain)
-                if good:
-                    self.judge(number, entry)
+        entries = [self.entry(number, one, chain[number - 1] if number else None) for number, one in enumerate(chain)]
+        self.main += self.once_main(entries)
+        for number, entry in enumerate(entries):
+            if entry is None or not self.follow(number, entry, chain):
+                break
+            self.judge(number, entry)
         self.key_changes()
         self.signatures(chain, entries)
         return sorted(self.faults)
@@ -104,6 +102,40 @@ class Reader:
             assert isinstance(commit, Commit)
             yield commit
             oid = commit.parents[0] if commit.parents else None
+
+    def once_main(self, entries: list[dict[str, Any] | None]) -> list[str]:
+        """Commits that were main until one, for which the vault was frozen, put them behind its other parent: those
+        that an entry before that FREEZE speaks of. Where such an entry speaks of the line that is main now, it was."""
+        spoken: dict[bytes, int] = {}
+        frozen: dict[bytes, int] = {}
+        about = {"VERIFIED": "merge", "TRUST": "commit", "GENESIS": "commit"}
+        for number, entry in enumerate(entries):
+            if entry is not None and entry["kind"] in about:
+                spoken.setdefault(str(entry["evidence"].get(about[entry["kind"]])).encode(), number)
+            said = entry["evidence"].get("commits") if entry is not None and entry["kind"] == "FREEZE" else None
+            for oid in said if isinstance(said, list) else []:
+                frozen.setdefault(str(oid).encode(), number)
+        out: set[bytes] = set()
+        todo = [oid.encode() for oid in self.order if oid.encode() in frozen]
+        while todo:
+            cut = todo.pop()
+            parents, number = self.commit(cut.decode()).parents, frozen[cut]
+            for other in parents[1:]:
+                now, then = self.steps(parents[0], self.ancestors(other)), self.steps(other, self.ancestors(parents[0]))
+                if not any(spoken.get(oid, number) < number for oid in now):
+                    out |= {oid for oid in then if spoken.get(oid, number) < number}
+                    todo += [oid for oid in then if oid in frozen]
+        return [oid.decode() for oid in out]
+
+    def steps(self, oid: bytes | None, without: set[bytes]) -> list[bytes]:
+        """A commit and its first parents that are not among those."""
+        found = []
+        while oid is not None:
+            if oid not in without:
+                found.append(oid)
+            parents = self.commit(oid.decode()).parents
+            oid = parents[0] if parents else None
+        return found
 
     def files(self, tree: bytes | None, prefix: str = "") -> dict[str, tuple[int, bytes]]:
         """Every file of a tree: path -> (mode, id)."""
@@ -405,7 +437,7 @@ class Reader:
         commit, policy, old = self.commit(e["commit"]), self.policy(e), self.policy(before)
         if len(commit.parents) != 2 or not self.merges_cleanly(commit):
             yield "no clean merge"
-        if self.main.index(before["commit"]) >= self.main.index(e["commit"]):
+        if before["commit"] == e["commit"] or before["commit"].encode() not in self.ancestors(e["commit"].encode()):
             yield "not newer"
         elif self.controlled(commit.parents[0].decode()) != self.controlled(before["commit"]):
             yield "tainted"

@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 import os
 import random
+import shutil
+import subprocess
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -20,8 +22,9 @@ from dulwich.repo import Repo
 from factory.git.hardened import Git
 from factory.vault.keys import sshsig
 from factory.vault.keys.hostkeys import NAMESPACE
+from factory.vault.ledger import ALL, Entry
 from factory.vault.people.audit import Audit, Mark, audit
-from tests.integration.vault.house import LETTERS, VAULT_BOT, House, formula_bytes, policy_bytes
+from tests.integration.vault.house import LETTERS, VAULT_BOT, WHO, House, formula_bytes, policy_bytes
 from tests.integration.vault.ledgers import Step, change_policy, grown, steps, write
 from tests.integration.vault.second_reader import Reader
 
@@ -382,6 +385,100 @@ def test_an_evil_merge_on_main_is_not_what_merging_gives(house: House, told: lis
         assert "wrong-merge" in {fault.code for fault in both(house)[0].faults}
     finally:
         house.ref("heads/main", before)
+
+
+# --- a merge that hides what main was ---------------------------------------------------------------------------------
+
+
+def froze(house: House, *commits: str) -> None:
+    """As the dispatcher does it that finds a commit on main which nobody explains, and an admin who looked."""
+    chain = house.chain(f"w{len(commits)}{house.ref('heads/ledger')[:6]}")
+    chain.sync()
+    at = house.now.replace(microsecond=0)
+    assert chain.append([Entry("FREEZE", ALL, "f" * 32, "h/1", at, evidence={"words": "why", "commits": commits})])
+    assert chain.append([Entry("UNFREEZE", ALL, "e" * 32, "h/1", at, evidence={"words": "I looked"})])
+
+
+def onto_main(house: House, tree: str, first: str, second: str) -> str:
+    """A merge with these parents is main's tip."""
+    made = subprocess.run(
+        ["git", "commit-tree", tree, "-p", first, "-p", second, "-m", "merge"], check=True, capture_output=True,
+        env={"GIT_DIR": str(house.remote), "PATH": os.environ["PATH"], "HOME": "/nonexistent", **WHO}, text=True,
+    ).stdout.strip()  # fmt: skip
+    house.ref("heads/main", made)
+    return made
+
+
+def swap(house: House, first: str) -> str:
+    """Main's tip becomes the second parent of a merge onto an older commit of it."""
+    tip = house.ref("heads/main")
+    return onto_main(house, house.git.text("rev-parse", f"{tip}^{{tree}}"), first, tip)
+
+
+def had(house: House, turns: int = 3) -> str:
+    """An action that was asked for, approved, merged and done; its id."""
+    action = house.ask("beta")
+    dispatcher, _ = house.dispatcher("d1")
+    for _ in range(turns):
+        dispatcher.turn()
+    assert house.kinds(action.id)[0] == "VERIFIED"
+    return action.id
+
+
+def codes(house: House) -> list[str]:
+    return [fault.code for fault in both(house)[0].faults]
+
+
+def test_what_a_swapped_merge_hides_is_what_the_ledger_says_of_it(tmp_path: Path) -> None:
+    """Merges and a version of the policy, hidden twice over; and what is merged and trusted after that."""
+    house = House(tmp_path)
+    first = house.ref("heads/main")
+    had(house)
+    change_policy(house)
+    had(house)
+    one = swap(house, first)
+    assert "no-commit" in codes(house), "git alone does not tell that it was main"
+    froze(house, one)
+    assert codes(house) == []
+    house.adopt(policy_bytes(3, {"beta": "medium", "gamma": "high", "alpha": "low", "delta": "high"}))
+    had(house)
+    froze(house, swap(house, first))
+    had(house)
+    assert codes(house) == []
+    assert both(house)[0].kinds["TRUST"] == 2
+
+
+def test_what_was_written_down_after_the_freeze_was_not_main(tmp_path: Path) -> None:
+    """A merge that is nowhere on main's line and that the dispatcher did not see before it was hidden."""
+    house = House(tmp_path)
+    first = house.ref("heads/main")
+    had(house)
+    before = house.ref("heads/ledger")
+    had(house)
+    later = steps(house.remote)
+    house.ref("heads/ledger", before)
+    froze(house, swap(house, first))
+    assert codes(house) == []
+    told = steps(house.remote)
+    known = len([step for step in later if step.entry is not None][: len(told) - 2])
+    late = [step for step in later[known:] if step.entry is not None]
+    write(house.remote, [*told, *(copy.deepcopy(step) for step in late)])
+    assert codes(house)[0] == "no-commit"
+
+
+def test_a_branch_that_was_merged_into_main_was_not_main(tmp_path: Path) -> None:
+    """Who holds a dispatcher's token writes down a merge of a branch of their own, and brings it to main afterwards."""
+    house, other = House(tmp_path / "a"), House(tmp_path / "b")
+    shutil.rmtree(other.remote)
+    shutil.copytree(house.remote, other.remote)
+    had(house)
+    other.action(), had(other)  # on a line that main here never was
+    house.git.run("fetch", "--quiet", str(other.remote), "refs/heads/main:refs/heads/side", net=True)
+    real, side = house.ref("heads/main"), house.ref("heads/side")
+    write(house.remote, [*steps(house.remote), *steps(other.remote)[1:]])
+    made = onto_main(house, house.git.merged_tree(real, side), real, side)
+    froze(house, made)
+    assert codes(house) == ["no-commit"]
 
 
 def test_no_ledger_is_a_fault(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from factory.vault.action import Action
 from factory.vault.authority import Authority, bots
 from factory.vault.canonical import sha256
 from factory.vault.ledger import Ledger
+from factory.vault.people.audit import audit
 from factory.vault.policy import MAX_POLICY, PATH, read
 from factory.vault.watch import explained
 from tests.integration.vault.attacks.blind import Blind
@@ -132,6 +133,8 @@ def test_rule_a_merge_that_was_recorded_is_not_hidden(own: Keep, off: Blind) -> 
     own.pass_by(HOUR)
     assert effects(own, waiting[1].id) == 1
     assert effects(own, waiting[0].id) == 1, "and it stays at one"
+    found = audit(Git(own.bare(), ""), formula_bytes)
+    assert found.faults == (), "what was main once is what the ledger says of it"
     off.patch.setattr(Git, "is_ancestor", in_line)
     own.pass_by(HOUR)
     lost = effects(own, waiting[2].id) == 0 and own.dispatch().ledger.state(waiting[2].id).kind == "REVOKED"

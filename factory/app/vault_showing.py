@@ -14,7 +14,7 @@ from factory.daemon.vault_view import pending_fact, pending_of
 from factory.forge.values import ItemState, Pull
 from factory.git import objects
 from factory.plan import reviews
-from factory.plan.vault import Cooling
+from factory.plan.vault import BRAKE, Cooling
 from factory.vault.action import Tier
 from factory.vault.canonical import stamp
 from factory.vault.ledger import Entry, State
@@ -140,7 +140,8 @@ def cooling(vault: Vault) -> list[dict[str, Any]]:
             end = until(pull, vault.forge.reviews(vault.ops, pull.number), vault.ledger, policy)
             if end is not None and vault.now < end:
                 waits = Cooling(pull.number, pull.head_sha, end)
-                found.append({"number": pull.number, "url": pull.url, "until": stamp(end), "words": waits.words})
+                told = {"number": pull.number, "url": pull.url, "until": stamp(end), "words": waits.words}
+                found.append({**told, "meanwhile": BRAKE})
     return found
 
 

@@ -73,7 +73,8 @@ def _list_text(facts: Any) -> str:
 
 
 def _cooling(facts: Any) -> list[str]:
-    return [f"a change of the policy is {one['words']}: {one['url']}" for one in facts["cooling"]]
+    rows = [(f"a change of the policy is {one['words']}: {one['url']}", one["meanwhile"]) for one in facts["cooling"]]
+    return [line for words, meanwhile in rows for line in (words, f"  {meanwhile}")]
 
 
 @vault.command()

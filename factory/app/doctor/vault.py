@@ -10,6 +10,8 @@ from factory.app.deployment import Deployment
 from factory.app.doctor.finding import Finding, note, ok, problem
 from factory.app.places import vault_folder
 from factory.app.services import VAULT, running
+from factory.app.vault_opening import Vault, open_vault
+from factory.app.vault_showing import cooling
 from factory.forge.values import RepoName
 from factory.vault.ports import Unclear
 from factory.vault.watch import frozen, settings
@@ -31,12 +33,20 @@ def processes(deployment: Deployment) -> Iterator[Finding]:
             yield ok(AREA, service.name, f"{beat.get('polls', 0)} looks since {beat.get('started', '?')}")
 
 
+def standing(vault: Vault) -> Iterator[Finding]:
+    """Whether it is frozen, by its ledger or on this host alone, and what will change the policy by itself."""
+    here = frozen.told(vault_folder(vault.deployment.state, str(vault.ops)))
+    if why := here or vault.frozen:
+        then = "set that right; then an admin says: factory vault unfreeze --reason ..."
+        yield problem(AREA, f"freeze of {vault.ops}", why, then)
+    for one in cooling(vault):
+        yield note(AREA, f"policy of {vault.ops}", f"a change of it is {one['words']}: {one['url']}", one["meanwhile"])
+
+
 def look(deployment: Deployment, project: RepoName, ops: RepoName, now: datetime) -> Iterator[Finding]:
     """What this host and the sentinel know of one ops repo."""
     name, folder = f"settings of {ops}", vault_folder(deployment.state, str(ops))
-    if why := frozen.told(folder):
-        then = "set that right; then an admin says: factory vault unfreeze --reason ..."
-        yield problem(AREA, f"freeze of {ops}", why, then)
+    yield from standing(open_vault(deployment, project=str(project), now=now))
     try:
         seen = current(folder, now)
     except Unclear as unclear:

@@ -5,12 +5,21 @@ The admin's approval is a real one here, as who took over an admin's session wou
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, timedelta
 from pathlib import Path
 
 import pytest
 
+from factory.app import status
+from factory.app.doctor import vault as doctor
+from factory.app.vault_opening import open_vault
+from factory.app.vault_settling import Said, freeze
+from factory.app.vault_showing import listed, shown
+from factory.cli.vault import _list_text, told
 from factory.forge.values import ReviewState
+from factory.plan.vault import Cooling, VaultFacts
+from factory.testing import builders as b
 from factory.vault import authority
 from tests.contract.conftest import Site
 from tests.integration.vault.attacks.blind import Blind
@@ -86,6 +95,38 @@ def test_who_asks_for_changes_meanwhile_is_heard(old: Keep) -> None:
     old.pass_by(25 * HOUR)
     assert versions(old) == [1]
     assert f"does not count: account {old.ids[FOUNDER]} asks for changes" in old.dispatch().program.said
+
+
+def test_what_waits_its_time_and_what_to_do_in_an_emergency_is_said_wherever_one_looks(old: Keep) -> None:
+    """Of a change that is open still, as the factory keeps it: list, show and doctor ask the forge, status has what
+    the last tick saw."""
+    old.dispatch().turn()
+    head = old.write(FACTORY, "edit/looser", {"vault/policy.toml": old.policy(2, {"gamma": "low"})}, base="main")
+    asked, waiting = old.propose("", "edit/looser", head, "main", FACTORY), old.ask(old.action("gamma"))
+    there = old.host.deployment
+    assert listed(there)["cooling"] == [], "nobody approved it yet"
+    old.review(asked)
+    (given,) = old.site.client(FOUNDER).reviews(old.ops, asked.number)
+    ends = given.submitted_at.astimezone(UTC) + 24 * HOUR
+    url = old.site.client(FOUNDER).pull(old.ops, asked.number).url
+    words = f"a change of the policy is approved, and it counts from {ends:%Y-%m-%dT%H:%M:%SZ} on: {url}"
+    brake = "to have nothing start meanwhile: factory vault freeze --why ..."
+    vault = open_vault(there)
+    assert _list_text(listed(there)).startswith(f"{words}\n  {brake}\n")
+    assert f"  {words}\n    {brake}\n" in told(shown(there, waiting.id))
+    (note,) = doctor.standing(vault)
+    assert (note.state.value, note.name, note.hint) == ("note", f"policy of {old.ops}", brake)
+    assert note.detail == words.replace("of the policy", "of it")
+    world = replace(b.world(), ops=old.ops, vault=VaultFacts(cooling=(Cooling(asked.number, asked.head, ends),)))
+    (line,) = status._standing(world, url.partition("/pulls/")[0])
+    assert line == f"{words}; {brake}"
+    old.site.client(FOUNDER).review(
+        old.ops, asked.number, state=ReviewState.REQUEST_CHANGES, body="no", commit=asked.head
+    )
+    assert listed(there)["cooling"] == [], "somebody objects"
+    freeze(there, Said("look at that change first", old.site.tokens[old.site.login(FOUNDER)]))
+    (frozen,) = doctor.standing(open_vault(there))
+    assert (frozen.state.value, frozen.detail) == ("problem", old.ledger().frozen)
 
 
 def test_nothing_else_waits(old: Keep) -> None:

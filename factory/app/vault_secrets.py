@@ -191,9 +191,20 @@ def drop_old_keys(secrets: Secrets) -> dict[str, Any]:
     """Forget keys of this host that nothing on ``main`` is encrypted to any more, not while a secret has no label; and
     the one that signed the ledgers, once another does so on all of them. A host has its keys for all its projects."""
     secrets.deployment.require_vault("dropping old keys")
+    every = of_this_host(secrets)
+    dropped = list(agekey.keep(secrets.place.state, sorted(needed(every))))
+    return {"project": str(secrets.project), "dropped": [*dropped, *_forgotten_host_key(every)]}
+
+
+def of_this_host(secrets: Secrets) -> tuple[Secrets, ...]:
+    """Those of every project here, the given ones first. Raises ForgeError."""
     deployment = secrets.deployment
     others = [str(project) for project, _ in deployment.projects() if project != secrets.project]
-    every = [secrets, *(open_secrets(deployment, project=project) for project in others)]
+    return (secrets, *(open_secrets(deployment, project=project) for project in others))
+
+
+def needed(every: Sequence[Secrets]) -> frozenset[str]:
+    """Keys that some secret is encrypted to. Raises UsageError while nobody knows that of one."""
     for one in every:
         for kept in one.shelf.secrets:
             if kept.label is None:
@@ -201,16 +212,19 @@ def drop_old_keys(secrets: Secrets) -> dict[str, Any]:
                     f"dropping old keys: nobody knows which key {kept.name} of {one.project} needs",
                     hint=f"factory secret list --project {one.project}",
                 )
-    needed = {key for one in every for kept in one.shelf.secrets if kept.label is not None for key in kept.label.keys}
-    dropped = list(agekey.keep(secrets.place.state, sorted(needed)))
-    return {"project": str(secrets.project), "dropped": [*dropped, *_forgotten_host_key(every)]}
+    labels = [kept.label for one in every for kept in one.shelf.secrets if kept.label is not None]
+    return frozenset(key for label in labels for key in label.keys)
+
+
+def new_key_counts(every: Sequence[Secrets]) -> bool:
+    """Whether all ledgers that name keys take what this host's next one signs."""
+    new = every[0].place.host_key
+    return all(not one.place.in_force or new in one.place.in_force.values() for one in every)
 
 
 def _forgotten_host_key(every: Sequence[Secrets]) -> list[str]:
-    state, new = every[0].deployment.state, every[0].place.host_key
-    if not next_key(state).exists():
-        return []
-    if any(one.place.in_force and new not in one.place.in_force.values() for one in every):
+    state = every[0].deployment.state
+    if not next_key(state).exists() or not new_key_counts(every):
         return []
     old = forget_old(state)
     return [old] if old else []

@@ -7,8 +7,8 @@ from typing import Any
 
 from factory.app.deployment import Deployment
 from factory.app.doctor.finding import Finding, note, ok, problem
-from factory.app.vault_secrets import Secrets, listed, open_secrets
-from factory.errors import FactoryError
+from factory.app.vault_secrets import Secrets, listed, needed, new_key_counts, of_this_host, open_secrets
+from factory.errors import FactoryError, UsageError
 from factory.forge.values import RepoName
 from factory.vault.action import Tier
 from factory.vault.keys import sshsig
@@ -27,7 +27,7 @@ def look(deployment: Deployment, project: RepoName) -> Iterator[Finding]:
     """This host's keys, each secret of the project, the signatures its policy asks for. Raises ForgeError."""
     secrets = open_secrets(deployment, project=str(project))
     facts = listed(secrets)
-    yield from _keys(deployment, facts)
+    yield from _keys(deployment, secrets, facts)
     if facts["trouble"] and secrets.shelf.trouble:
         yield problem(AREA, "recipients", secrets.shelf.trouble, "factory edit vault/secrets/recipients.toml")
     for row in facts["secrets"]:
@@ -37,8 +37,8 @@ def look(deployment: Deployment, project: RepoName) -> Iterator[Finding]:
     yield from _signatures(deployment, secrets)
 
 
-def _keys(deployment: Deployment, facts: dict[str, Any]) -> Iterator[Finding]:
-    own, needed = facts["host_keys"], {key for row in facts["secrets"] for key in row["keys"]}
+def _keys(deployment: Deployment, secrets: Secrets, facts: dict[str, Any]) -> Iterator[Finding]:
+    own = facts["host_keys"]
     if not own:
         if facts["secrets"]:
             again = "put state/vault/age.key from your backup back, or set every secret anew: factory secret set NAME"
@@ -49,13 +49,14 @@ def _keys(deployment: Deployment, facts: dict[str, Any]) -> Iterator[Finding]:
         yield note(AREA, "age key", f"{facts['host']} is not among the readers", "factory secret rotate --all")
     else:
         yield ok(AREA, "age key", f"{own[0]}")
-    if any(key not in needed for key in own[1:]):
-        yield note(AREA, "old age key", "no secret needs it any more", "factory secret rotate --drop-old")
+    if len(own) > 1:
+        yield from _old(secrets, own[1:])
     try:
         if host_key(deployment.state).exists():
             yield _signing(facts, sshsig.public_of(host_key(deployment.state)))
             if next_key(deployment.state).exists():
                 counts = facts["own_signing"] in facts["signing_now"].values()
+                counts = counts and new_key_counts(of_this_host(secrets))
                 waits = "factory vault list" if not counts else "factory secret rotate --drop-old"
                 words = "the key before is still kept" if counts else "another one waits for an admin's approval"
                 yield note(AREA, "next host key", words, waits)
@@ -63,6 +64,16 @@ def _keys(deployment: Deployment, facts: dict[str, Any]) -> Iterator[Finding]:
             yield note(AREA, "host key", "none: the ledger's entries are not signed", "the same `factory init` again")
     except FactoryError as error:
         yield problem(AREA, "host key", error.message, error.hint)
+
+
+def _old(secrets: Secrets, old: list[str]) -> Iterator[Finding]:
+    """A host has its keys for all its projects."""
+    try:
+        kept = needed(of_this_host(secrets))
+    except UsageError:
+        return  # a secret without a label is told by itself; until then no key is an old one
+    if any(key not in kept for key in old):
+        yield note(AREA, "old age key", "no secret needs it any more", "factory secret rotate --drop-old")
 
 
 def _signing(facts: dict[str, Any], own: str) -> Finding:

@@ -19,7 +19,7 @@ from factory.app.doctor import secrets as doctor
 from factory.app.doctor.finding import State
 from factory.app.opsrepo import factory_signature, mirror
 from factory.app.people import as_person
-from factory.app.vault_secrets import drop_old_keys, open_secrets
+from factory.app.vault_secrets import Secrets, drop_old_keys, listed, open_secrets
 from factory.errors import FactoryError, UsageError
 from factory.forge.values import RepoName, ReviewState
 from factory.git import objects
@@ -169,6 +169,7 @@ def test_a_key_that_another_project_needs_is_kept(
         monkeypatch.setattr(Deployment, "projects", lambda self: ((PROJECT, OPS), (other, RepoName("founder", "o"))))
         monkeypatch.setattr(vault_secrets, "open_secrets", lambda *given, project: replace(before, project=other))
         assert drop_old_keys(here)["dropped"] == []
+        assert "old age key" not in noted(here), "doctor does not call old what another project needs"
         blind = replace(before.shelf.secrets[0], label=None)
         unread = replace(before.place, shelf=replace(before.shelf, secrets=(blind,)))
         monkeypatch.setattr(
@@ -176,8 +177,16 @@ def test_a_key_that_another_project_needs_is_kept(
         )
         with pytest.raises(UsageError, match="which key TOKEN of founder/other needs"):
             drop_old_keys(here)
+        assert "old age key" not in noted(here)
         monkeypatch.undo()
+        assert "old age key" in noted(here)
         assert drop_old_keys(here)["dropped"]
+
+
+def noted(secrets: Secrets) -> set[str]:
+    """What doctor has a note about, of the host's keys."""
+    found = doctor._keys(secrets.deployment, secrets, listed(secrets))
+    return {one.name for one in found if one.state is State.NOTE}
 
 
 def test_another_host_joins_and_its_key_is_revoked(settled: Person, file: Path, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def paths_touched(repo: Repo, change: Change, at: Path) -> list[str]:
 
 def touched_between(at: Path, old: str, new: str) -> list[str]:
     found: list[str] = []
-    for entry in objects.diff_paths(at, old, new):
+    for entry in objects.diff_names(at, old, new):
         found += [entry.path] if entry.old_path is None else [entry.old_path, entry.path]
     return found
 

@@ -57,12 +57,18 @@ class MergeResult:
 
 
 @dataclass(frozen=True)
-class PathChange:
+class NameChange:
     """``status`` is added, modified, deleted, renamed, copied or typechange; ``old_path`` only where it differs."""
 
     status: str
     path: str
     old_path: str | None
+
+
+@dataclass(frozen=True)
+class PathChange(NameChange):
+    """The same with the lines that were added and deleted."""
+
     additions: int
     deletions: int
     binary: bool

@@ -15,7 +15,7 @@ from factory.devforge.store.repos import Repo
 from factory.devforge.store.statuses import Status
 from factory.devforge.store.users import User
 from factory.git import objects
-from factory.git.values import CommitInfo, PathChange, Signature, TreeEntry
+from factory.git.values import CommitInfo, NameChange, PathChange, Signature, TreeEntry
 
 UNVERIFIED: Json = {"verified": False, "reason": "gpg.error.not_signed_commit", "signature": "", "signer": None,
                     "payload": ""}  # fmt: skip
@@ -69,11 +69,14 @@ def commit(store: Store, repo: Repo, info: CommitInfo, *, files: bool = True, st
 
 
 def _changes(repo: Repo, info: CommitInfo) -> list[PathChange]:
-    base = info.parents[0] if info.parents else objects.EMPTY_TREE
-    return objects.diff_paths(repo.path, base, info.oid)
+    return objects.diff_paths(repo.path, _before(info), info.oid)
 
 
-def file_status(change: PathChange) -> str:
+def _before(info: CommitInfo) -> str:
+    return info.parents[0] if info.parents else objects.EMPTY_TREE
+
+
+def file_status(change: NameChange) -> str:
     """Forgejo's word: what git calls modified is ``changed``."""
     return {"modified": "changed", "typechange": "changed"}.get(change.status, change.status)
 
@@ -100,7 +103,7 @@ def payload_commit(store: Store, repo: Repo, info: CommitInfo) -> Json:
         login = "" if account is None else account["login"]
         return {"name": signature.name, "email": signature.email, "username": login}
 
-    changes = _changes(repo, info)
+    changes = objects.diff_names(repo.path, _before(info), info.oid)
     return {
         "id": info.oid,
         "message": info.message,

@@ -11,7 +11,7 @@ not depend on the machine.
 
 from __future__ import annotations
 
-from factory.git.objects.diffs import diff_paths, diff_text, patch_digest
+from factory.git.objects.diffs import diff_names, diff_paths, diff_text, patch_digest
 from factory.git.objects.history import ahead_behind, commit_info, count_commits, is_ancestor, log, merge_base
 from factory.git.objects.merging import copy_commits, merge_commits, merge_trees, rewrite_commits
 from factory.git.objects.reading import (
@@ -48,6 +48,7 @@ from factory.git.values import (
     ZERO,
     CommitInfo,
     MergeResult,
+    NameChange,
     PathChange,
     RefRow,
     Signature,
@@ -64,6 +65,7 @@ __all__ = [
     "ZERO",
     "CommitInfo",
     "MergeResult",
+    "NameChange",
     "PathChange",
     "RefRow",
     "Signature",
@@ -78,6 +80,7 @@ __all__ = [
     "count_commits",
     "create_ref",
     "delete_ref",
+    "diff_names",
     "diff_paths",
     "diff_text",
     "exists",

@@ -76,9 +76,9 @@ def ref_rows(
                 rows.append(RefRow("HEAD", str(symbolic.resolve().target), target))
             except KeyError:
                 pass  # unborn
-        for name in sorted(git.listall_references()):
-            if not any(name.startswith(p) for p in prefixes):
-                continue
+        wanted = tuple(prefix.encode("utf-8", "surrogateescape") for prefix in prefixes)
+        names = [raw for raw in git.raw_listall_references() if raw.startswith(wanted)]
+        for name in sorted(raw.decode("utf-8", "surrogateescape") for raw in names):
             try:
                 resolved = git.lookup_reference(name).resolve()
             except KeyError:

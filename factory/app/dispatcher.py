@@ -45,10 +45,10 @@ from factory.vault.watch.explained import Explained
 from factory.vault.watch.forge_reads import ForgeReads
 from factory.vault.watch.instance import Instance, enlist
 from factory.vault.watch.loop import Loop, Post
-from factory.vault.watch.metered import MeteredGit
 from factory.vault.watch.mirroring import far_mark
 from factory.vault.watch.pinned import Pinned
 from factory.vault.watch.wake import awaiting, heard
+from factory.vault.watch.wired import WiredGit
 
 SERVICE = "dispatcher"
 FORGE_S = 10.0
@@ -79,7 +79,7 @@ class Serving:
         self._remote = deployment.remote(login, ops)
         self.folder = vault_folder(deployment.state, str(ops))
         self.client = ForgejoClient(deployment.host.forge_url, deployment.token(login), timeout_s=FORGE_S)
-        self.git: MeteredGit | None = None
+        self.git: WiredGit | None = None
         self.runner: Runner | None = None
         self._dispatcher: Dispatcher | None = None
         self.post = Post(str(ops), self.made, self.poll_seconds, self.why, self.kept)
@@ -91,14 +91,14 @@ class Serving:
         if marks.heal(self.folder / marks.MARK, self._copy):
             to_log(f"{self.ops}: the state was restored from a backup; the newer mark of the ledger counts")
         self._remembered()
-        self.git = MeteredGit(mirror, self._remote.url, self._remote.token)
         sentinel = AskedSentinel(self.folder, sentinel_door(state), self.ops)
+        reads = ForgeReads(self.client, self.ops, sentinel.writers)
+        self.git = WiredGit(mirror, self._remote.url, self._remote.token, self.client, self.ops, reads.told)
         self.runner = self.runner or vault_running.make(
             self._deployment, self.project, self.ops, folder=self.folder, instance=self._instance.name,
             secret=Opener(state, mirror).secret, wake=self._wake.now, fence=self._instance.fence(self.folder),
         )  # fmt: skip
         me, now = self._instance.name, lambda: datetime.now(UTC)
-        reads = ForgeReads(self.client, self.ops, sentinel.writers)
 
         def chain() -> Chain:
             return made.chain
@@ -117,7 +117,7 @@ class Serving:
     def _moved(self, ops: RepoName) -> None:
         """Git asks the ops repo under this name from now on."""
         if self.git is not None:
-            self.git.url = self._deployment.remote(self._login, ops).url
+            self.git.url, self.git.ops = self._deployment.remote(self._login, ops).url, ops
 
     def _remembered(self) -> None:
         """Where this home is a restored one, or its cache is gone, the mark is all that knows what has started, and it

@@ -11,8 +11,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -24,17 +24,18 @@ from weakref import WeakSet
 
 import httpx
 
-from factory import __version__
 from factory.errors import ForgeError, ForgeRefused, ForgeUnavailable, NotFound
-from factory.forge import decode, pktline
+from factory.forge import decode
 from factory.forge.calls import Query, Reply, at
 from factory.forge.issues import IssueCalls
 from factory.forge.merge import MergeCalls
+from factory.forge.packs import AGENT, PackCalls
 from factory.forge.redact import Redactor, basic_header
 from factory.forge.releases import ReleaseCalls
 from factory.forge.retry import MERGES, READ_AGAIN, READS, Backoff
 from factory.forge.settings import SettingsCalls
 from factory.forge.values import ForgeVersion, Repo, RepoName, User
+from factory.forge.watchdog import Watchdog
 
 TIMEOUT_S = 20.0
 MOST_BYTES = 32 * 1024 * 1024
@@ -42,7 +43,7 @@ EMBEDDED_HEADER = "x-factory-forge"
 """The embedded forge says who it is in this header, so that its version can read like Forgejo's."""
 _SLOW = 128 * 1024
 """Bytes a second that a transfer of files may be as slow as."""
-_AGENT = f"ops-factory/{__version__}"
+_WATCHDOG = Watchdog()
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -58,7 +59,7 @@ def _nobody() -> ssl.SSLContext:
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-class ForgejoClient(IssueCalls, MergeCalls, ReleaseCalls, SettingsCalls):
+class ForgejoClient(PackCalls, IssueCalls, MergeCalls, ReleaseCalls, SettingsCalls):
     """One account on one Forgejo (11 to 16) or embedded forge. Safe to use from several threads.
 
     ``token`` or ``basic`` (user, password) authenticates; with neither, and with ``uds``, the socket itself does.
@@ -106,7 +107,7 @@ class ForgejoClient(IssueCalls, MergeCalls, ReleaseCalls, SettingsCalls):
             timeout=httpx.Timeout(timeout_s, connect=min(5.0, timeout_s)),
             trust_env=False,
             follow_redirects=False,
-            headers={"User-Agent": _AGENT, "Accept-Encoding": "identity"},
+            headers={"User-Agent": AGENT, "Accept-Encoding": "identity"},
         )
 
     def __repr__(self) -> str:
@@ -148,36 +149,6 @@ class ForgejoClient(IssueCalls, MergeCalls, ReleaseCalls, SettingsCalls):
     def repo(self, repo: RepoName) -> Repo:
         return decode.repo(decode.record(self.get(at(repo), doing=f"reading {repo}")))
 
-    def ls_refs(self, repo: RepoName, prefixes: Sequence[str]) -> dict[str, str]:
-        doing = f"listing the refs of {repo}"
-        owner, name = at(repo).split("/")[2:4]
-        reply = self._repeated(
-            "POST",
-            f"{self.url}/{owner}/{name}.git/git-upload-pack",
-            doing,
-            content=pktline.ls_refs_request(prefixes, _AGENT),
-            headers={
-                "Content-Type": "application/x-git-upload-pack-request",
-                "Git-Protocol": "version=2",
-                "Accept": "application/x-git-upload-pack-result",
-            },
-            auth=self._git_auth,
-        )
-        if reply.status in (301, 302, 307, 308):  # git of the factory follows none either
-            hint = "give it its name back, or set the factory up for the new one"
-            raise ForgeError(f"{doing}: the forge sends us elsewhere: the repo was renamed or moved", hint=hint)
-        if reply.status != 200:
-            raise self.refusal(reply, doing)
-        try:
-            refs = pktline.parse_ls_refs(reply.body)
-        except ValueError as error:
-            raise ForgeError(
-                f"{doing}: the answer is not git protocol v2: {self._redact(str(error))}",
-                hint="is this address a Forgejo?",
-            ) from error
-        # A prefix is a hint to the server, which may return more.
-        return {ref: oid for ref, oid in refs.items() if not prefixes or ref.startswith(tuple(prefixes))}
-
     # transport
     def ask(self, method: str, path: str, *, doing: str, query: Query | None = None, body: object = None) -> Reply:
         """One request to the API, with this account's token; only a GET is repeated.
@@ -198,6 +169,27 @@ class ForgejoClient(IssueCalls, MergeCalls, ReleaseCalls, SettingsCalls):
                 return reply
             url = self._redirected(method, url, path, reply, doing)
         raise ForgeError(f"{doing}: the forge redirects in a circle")
+
+    def rpc(self, repo: RepoName, service: str, *, doing: str, content: bytes) -> Reply:
+        """One POST of git's smart HTTP to ``git-upload-pack`` (a read, repeated) or ``git-receive-pack`` (sent once).
+
+        The address is never followed anywhere else. Raises ForgeUnavailable, ForgeRefused, NotFound.
+        """
+        owner, name = at(repo).split("/")[2:4]
+        url = f"{self.url}/{owner}/{name}.git/{service}"
+        headers = {"Content-Type": f"application/x-{service}-request", "Accept": f"application/x-{service}-result"}
+        if service == "git-upload-pack":
+            headers["Git-Protocol"] = "version=2"
+            reply = self._repeated("POST", url, doing, headers=headers, auth=self._git_auth, content=content)
+        else:
+            reply = self._once("POST", url, doing, headers=headers, auth=self._git_auth, content=content,
+                               more_s=len(content) / _SLOW)  # fmt: skip
+        if reply.status in (301, 302, 307, 308):  # git of the factory follows none either
+            hint = "give it its name back, or set the factory up for the new one"
+            raise ForgeError(f"{doing}: the forge sends us elsewhere: the repo was renamed or moved", hint=hint)
+        if reply.status != 200:
+            raise self.refusal(reply, doing)
+        return reply
 
     def upload(self, path: str, *, doing: str, data: bytes, query: Query) -> Reply:
         """POST bytes below the API, once; the time allowed grows with their size."""
@@ -289,7 +281,7 @@ class ForgejoClient(IssueCalls, MergeCalls, ReleaseCalls, SettingsCalls):
         until = self._clock() + seconds
         watch = {"trace": self._note_socket}
         with (
-            self._cut_after(seconds),
+            _WATCHDOG.within(seconds, self._cut),  # single waits are bounded, but headers may drip
             self._http.stream(method, url, headers=headers, content=content, extensions=watch) as answer,
         ):
             got = b"".join(self._bounded(answer.iter_bytes(), until, doing, most))
@@ -306,17 +298,6 @@ class ForgejoClient(IssueCalls, MergeCalls, ReleaseCalls, SettingsCalls):
             if isinstance(connection, socket.socket):
                 self._sockets.add(connection)
 
-    @contextmanager
-    def _cut_after(self, seconds: float) -> Iterator[None]:
-        """End all connections when one exchange takes longer: single waits are bounded, but headers may drip."""
-        timer = threading.Timer(seconds, self._cut)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-
     def _cut(self) -> None:
         for connection in tuple(self._sockets):
             with suppress(OSError):
@@ -331,6 +312,9 @@ class ForgejoClient(IssueCalls, MergeCalls, ReleaseCalls, SettingsCalls):
             if self._clock() > until:
                 raise httpx.ReadTimeout("the answer takes too long")
             yield chunk
+
+    def redacted(self, text: str) -> str:
+        return self._redact(text)
 
     def refusal(self, reply: Reply, doing: str) -> ForgeError:
         """The error that an answer of 400 or more stands for, with a hint."""

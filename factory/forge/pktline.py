@@ -1,4 +1,7 @@
-"""Git's pkt-line framing, as far as ``ls-refs`` of protocol v2 needs it (gitprotocol-v2(5), gitprotocol-common(5))."""
+"""Git's pkt-line framing, as far as ``ls-refs``, ``fetch`` and a push need it.
+
+Source: gitprotocol-v2(5), gitprotocol-pack(5), gitprotocol-common(5).
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,19 @@ def ls_refs_request(prefixes: Sequence[str], agent: str) -> bytes:
     """Body of ``POST .../git-upload-pack`` that asks for the refs below ``prefixes`` (all when empty)."""
     head = pkt("command=ls-refs\n") + pkt(f"agent={agent}\n") + pkt("object-format=sha1\n")
     return head + DELIM + b"".join(pkt(f"ref-prefix {prefix}\n") for prefix in prefixes) + FLUSH
+
+
+def fetch_request(wants: Sequence[str], haves: Sequence[str], agent: str) -> bytes:
+    """Body of ``POST .../git-upload-pack`` that asks for all that ``wants`` hold and ``haves`` do not."""
+    head = pkt("command=fetch\n") + pkt(f"agent={agent}\n") + pkt("object-format=sha1\n")
+    wish = [f"want {oid}\n" for oid in wants] + [f"have {oid}\n" for oid in haves]
+    words = ("thin-pack\n", "ofs-delta\n", "no-progress\n", *wish, "done\n")
+    return head + DELIM + b"".join(map(pkt, words)) + FLUSH
+
+
+def push_request(ref: str, old: str, new: str, pack: bytes, agent: str) -> bytes:
+    """Body of ``POST .../git-receive-pack`` that moves one ref from ``old`` to ``new``, and from nothing else."""
+    return pkt(f"{old} {new} {ref}\0report-status object-format=sha1 agent={agent}") + FLUSH + pack
 
 
 def packets(data: bytes) -> Iterator[bytes]:
@@ -55,3 +71,38 @@ def parse_ls_refs(data: bytes) -> dict[str, str]:
             raise ValueError(f"unexpected line {text[:80]!r}")
         refs[name] = oid
     return refs
+
+
+def parse_fetch(data: bytes) -> bytes:
+    """The pack in an answer to ``fetch``. Raises ValueError when there is none, or the server reports an error."""
+    pack: list[bytes] = []
+    inside = False
+    for line in packets(data):
+        if not inside:
+            if line.startswith(b"ERR "):
+                raise ValueError(_text(line[4:]))
+            inside = line.rstrip(b"\n") == b"packfile"
+        elif line[:1] == b"\1":
+            pack.append(line[1:])
+        elif line[:1] != b"\2":  # words of progress
+            raise ValueError(_text(line[1:]))
+    if not pack:
+        raise ValueError("an answer without a pack")
+    return b"".join(pack)
+
+
+def parse_report(data: bytes, ref: str) -> str:
+    """Why the server did not move the ref; empty when it did. Raises ValueError when the answer does not say."""
+    unpacked, *rows = [_text(line) for line in packets(data)] or [""]
+    if not unpacked.startswith("unpack "):
+        raise ValueError(f"unexpected line {unpacked[:80]!r}")
+    for row in rows:
+        if row.startswith(f"ng {ref} "):
+            return row.removeprefix(f"ng {ref} ") + ("" if unpacked == "unpack ok" else f" ({unpacked})")
+        if row == f"ok {ref}" and unpacked == "unpack ok":
+            return ""
+    raise ValueError(f"no word of {ref}")
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "replace").rstrip("\n")

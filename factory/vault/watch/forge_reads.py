@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
@@ -46,6 +46,7 @@ class ForgeReads:
         self._heads = _Brief(clock, self._read_heads)
         self._listed = _Brief(clock, lambda: _ids(client.writers(self._ops)))
         self._time = _Brief(clock, self._read_time)
+        self.told = Told()
 
     def follow(self, ops: RepoName) -> None:
         """The repo is called so from now on."""
@@ -53,7 +54,9 @@ class ForgeReads:
 
     def refs(self, *prefixes: str) -> Mapping[str, str]:
         with unclear():
-            return self._client.ls_refs(self._ops, prefixes)
+            found = self._client.ls_refs(self._ops, prefixes)
+        self.told.hear(prefixes, found)
+        return found
 
     def repo(self) -> Repo:
         """The ops repo as it is called now: an old name is followed, so that a renamed one shows."""
@@ -134,6 +137,27 @@ class ForgeReads:
         if self._writers is not None:
             listed &= self._writers()
         return ids & listed
+
+
+class Told:
+    """The newest answer about refs, for who is to have what was told and need not ask again."""
+
+    def __init__(self) -> None:
+        self._prefixes: tuple[str, ...] = ()
+        self._refs: Mapping[str, str] = {}
+
+    def hear(self, prefixes: tuple[str, ...], refs: Mapping[str, str]) -> None:
+        self._prefixes, self._refs = prefixes, refs
+
+    def forget(self) -> None:
+        """From here on it may be otherwise."""
+        self._prefixes, self._refs = (), {}
+
+    def of(self, names: Sequence[str]) -> dict[str, str] | None:
+        """Those refs as they were told, without those that are not there; None where not all were asked for."""
+        if not all(name.startswith(self._prefixes or ("-",)) for name in names):
+            return None
+        return {name: self._refs[name] for name in names if name in self._refs}
 
 
 class _Brief(Generic[T]):

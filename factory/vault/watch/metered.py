@@ -28,6 +28,11 @@ class MeteredGit(Git):
 
     def push(self, commit: str, branch: str) -> bool:
         done = super().push(commit, branch)
-        if done and commit == self._draft[0]:
-            self.appended += self._draft[1]
+        if done:
+            self.pushed(commit)
         return done
+
+    def pushed(self, commit: str) -> None:
+        """Count what came onto the ledger with this commit."""
+        if commit == self._draft[0]:
+            self.appended += self._draft[1]

@@ -16,6 +16,7 @@ from factory.vault import chain, gather, verify
 from factory.vault.canonical import Refused
 from factory.vault.gather import Gather
 from factory.vault.ledger import AFTER, ALL, Entry, Ledger
+from factory.vault.watch.wired import WiredGit
 from tests.contract.conftest import Site, fresh
 from tests.integration.vault.attacks.blind import Blind
 from tests.integration.vault.attacks.keep import DISPATCHER, FOUNDER, VAULT, Asked, Keep
@@ -85,12 +86,12 @@ def test_attack_47_two_dispatchers_race(own: Keep, off: Blind) -> Seen:
         """The second one takes its whole turn while the first is about to push its claim."""
         first, one = own.dispatcher()
         second, two = own.dispatcher()
-        real, mine = Git.push, str(first.mirror)
+        real, mine = WiredGit.push, str(first.mirror)
         doors = [own.root / fresh("door") for _ in range(2)]
         for door in doors:
             os.mkfifo(door)
 
-        def push(git: Git, commit: str, branch: str) -> bool:
+        def push(git: WiredGit, commit: str, branch: str) -> bool:
             claiming = b"-CLAIMED.toml" in git.run("show", "--name-only", "--format=", commit)
             if str(git.repo) == mine and claiming and doors[0].exists():
                 doors[0].write_bytes(b"at the door")
@@ -98,7 +99,7 @@ def test_attack_47_two_dispatchers_race(own: Keep, off: Blind) -> Seen:
                 doors[1].read_bytes()
             return real(git, commit, branch)
 
-        off.patch.setattr(Git, "push", push)
+        off.patch.setattr(WiredGit, "push", push)
         first.go()
         assert doors[0].read_bytes() == b"at the door"
         second.turn()
@@ -110,12 +111,12 @@ def test_attack_47_two_dispatchers_race(own: Keep, off: Blind) -> Seen:
 
     url = own.url(DISPATCHER)
 
-    def forced(git: Git, commit: str, branch: str) -> bool:
+    def forced(git: WiredGit, commit: str, branch: str) -> bool:
         git.run("push", "--quiet", "--force", "--", url, f"{commit}:refs/heads/{branch}", net=True)
         return True
 
     own.site.admin.delete_protection(own.ops, "ledge[r]")
-    off.patch.setattr(Git, "push", forced)
+    off.patch.setattr(WiredGit, "push", forced)
     off.settings()
     assert starts(approved(own)) == 2
     return Seen("blocks", "it starts once")
@@ -125,9 +126,9 @@ def test_attack_47_two_dispatchers_race(own: Keep, off: Blind) -> Seen:
         off="cannot: the next try does not fit the ledger; what is lost is the run", check="the branch is read again: "
         "does it hold our commit?")  # fmt: skip
 def test_attack_49_a_lost_reply(own: Keep, off: Blind) -> Seen:
-    real = Git.push
+    real = WiredGit.push
 
-    def push(git: Git, commit: str, branch: str) -> bool:
+    def push(git: WiredGit, commit: str, branch: str) -> bool:
         real(git, commit, branch)
         raise GitTrouble("the connection was cut")
 
@@ -136,7 +137,7 @@ def test_attack_49_a_lost_reply(own: Keep, off: Blind) -> Seen:
         return len([order for order in runner.orders if order.id == asked.id])
 
     asked = approved(own)
-    off.patch.setattr(Git, "push", push)
+    off.patch.setattr(WiredGit, "push", push)
     assert starts(asked) == 1
     ours: set[str] = set()
     append, is_ancestor = Git.append, Git.is_ancestor

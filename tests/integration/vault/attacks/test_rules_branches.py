@@ -151,7 +151,7 @@ def test_rule_no_workflows_on_the_ops_repo(own: Keep, off: Blind) -> Seen:
 
 
 @rule("Refs under refs/factory/ may be forged or deleted by who writes: they carry no safety", forge="allows",
-      vault="nothing is done", off="cannot: the vault asks the forge for four names, and none of these is among them",
+      vault="nothing is done", off="cannot: the vault asks the forge for other names, and none of these is among them",
       check="what is merged and what is on the ledger decides")  # fmt: skip
 def test_rule_refs_of_the_factory_carry_no_safety(own: Keep, off: Blind) -> Seen:
     """Leases, signs of life and work in progress, forged; then all of them deleted while an action is under way."""
@@ -175,9 +175,10 @@ def test_rule_refs_of_the_factory_carry_no_safety(own: Keep, off: Blind) -> Seen
     assert effects(own, good) == 1
     assert effects(own, good) == 1, "and it stays at one"
     names = {*asked.read_text(encoding="ascii").split()}
-    assert names == {"refs/heads/main", "refs/heads/auto", "refs/heads/ledger", "refs/heads/vault/", "refs/pull/"}
+    branches = {f"refs/heads/{name}" for name in ("main", "auto", "ledger", "journal", "vault/")}
+    assert names == {*branches, "refs/pull/"}
     return Seen("allows", "nothing is done",
-                "cannot: the vault asks the forge for four names, and none of these is among them")  # fmt: skip
+                "cannot: the vault asks the forge for other names, and none of these is among them")  # fmt: skip
 
 
 @rule("auto has a history of its own: a pull request from it into main is refused", forge="blocks",

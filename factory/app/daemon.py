@@ -51,7 +51,7 @@ from factory.process import spawn
 from factory.process.lock import try_hold
 from factory.process.service import registered
 from factory.session.folders import RunFolders
-from factory.vault.watch.wake import poke
+from factory.vault.watch.wake import Poke, poke
 from factory.web.pages import build
 from factory.web.serve import WebServer
 
@@ -267,7 +267,7 @@ def ticker(
     heartbeat = Heartbeat(path, deployment.remote(factory, ops), deployment.host.host, said)
     return Ticker(
         observer, performer, gates, WorldStore(state / "worlds" / name), board, heartbeat, said,
-        wake_vault=partial(poke, vault_home(state)),
+        wake_vault=partial(poke, vault_home(state), Poke.WHOLE),
         tell=teller(deployment, courier or courier_of(deployment, said), observer, said),
     )  # fmt: skip
 
@@ -314,7 +314,8 @@ def _pages(deployment: Deployment, loop: Loop, wake: Wake) -> Any:
         if not received(deployment, headers, body):
             return False
         wake.now()
-        poke(vault_home(deployment.state))
+        if not any(ticker.merging for ticker in loop.tickers):
+            poke(vault_home(deployment.state))
         return True
 
     return build(

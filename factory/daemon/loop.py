@@ -22,6 +22,8 @@ RETRY_MAX_S = 60.0
 UNSETTLED_S = 2.0
 BURST_S = 0.5
 """Webhooks come in bursts (one merge sends several): from the beginning of one turn to the next that they ask for."""
+GIVE_WAY_S = 0.5
+"""How long the next turn waits after one that merged requests of the vault, so that what was approved starts sooner."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ class Loop:
     _started: datetime | None = None
     _failures: list[str] = field(default_factory=list)
     _failed_in_a_row: int = 0
+    _merged: bool = False
+    """Whether the last turn merged requests of the vault."""
     _unwritten: str = ""
     last_beat: Beat = field(default_factory=lambda: Beat(datetime.min.replace(tzinfo=UTC), 0, None, ""))
 
@@ -90,6 +94,7 @@ class Loop:
             progressed = self.turn()
             rounds = rounds + 1 if progressed else 0
             if progressed and rounds < MAX_ROUNDS:
+                self._give_way()
                 continue
             rounds = 0
             if self.wake.sleep(self._pause(), self.filenos()) == "asked":
@@ -103,6 +108,13 @@ class Loop:
             if self.wake.sleep(left, self.filenos()) != "asked":
                 return
 
+    def _give_way(self) -> None:
+        """Where requests of the vault were merged, the dispatcher is to have the forge for itself first."""
+        until = self.clock() + (GIVE_WAY_S if self._merged else 0.0)
+        while not self.wake.stop and (left := until - self.clock()) > 0:
+            if self.wake.sleep(left, self.filenos()) == "session":
+                return
+
     def start(self) -> None:
         """Before the first turn."""
         self._started = self.now()
@@ -111,7 +123,7 @@ class Loop:
     def turn(self) -> bool:
         """One tick of every project; True when one of them changed something."""
         now = self.now()
-        progressed = idle = False
+        progressed = idle = self._merged = False
         self._failures = []
         self.begin()
         try:
@@ -124,6 +136,7 @@ class Loop:
                     continue
                 self.reports[number] = report
                 progressed = progressed or report.progressed
+                self._merged = self._merged or report.merged
                 idle = idle and not report.outcomes and not report.world.live
         except FactoryError as error:
             self._failures.append(error.message)

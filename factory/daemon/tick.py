@@ -40,6 +40,11 @@ class TickReport:
         """Whether something changed, so that looking again at once is worth it."""
         return any(outcome.ending is not Ending.DEFERRED for outcome in self.outcomes)
 
+    @property
+    def merged(self) -> bool:
+        """Whether a request of the vault was merged."""
+        return any(o.effect.kind == vault_pulls.MERGE and o.ending is Ending.DONE for o in self.outcomes)
+
 
 @dataclass
 class Ticker:
@@ -56,6 +61,8 @@ class Ticker:
     """Makes this host's dispatcher look at once."""
     tell: Callable[[World, Plan], None] = lambda world, plan: None
     """Tells people outside the forge what needs them. Never waits, raises nothing."""
+    merging: bool = False
+    """Whether the dispatcher will be woken in a moment, so that nobody else need do it. Read by other threads."""
     _touched: set[Key] = field(default_factory=set)
     _told: tuple[Problem, ...] = ()
     _world: World | None = None
@@ -79,14 +86,31 @@ class Ticker:
         number = self.worlds.record(world, plan, now)
         for effect in plan.effects:
             self.said(f"{_about(effect)}: {effect.reason}")
-        outcomes = self.performer.perform(plan.effects)
+        outcomes = self._perform(plan.effects)
         self._note(outcomes, world)
-        if any(outcome.effect.kind == vault_pulls.MERGE for outcome in outcomes):
-            self.wake_vault()
         self.heartbeat.beat(world.live, view.ops.refs, now)
         self.tell(world, plan)
         self.board.update(world, plan, now)
         return TickReport(now, world, plan, (*resumed, *outcomes), view.requests, number, view)
+
+    def _perform(self, effects: Sequence[Effect]) -> tuple[Outcome, ...]:
+        """Perform them; the dispatcher is woken once, as soon as the last of its requests is merged."""
+        merges = [effect.id for effect in effects if effect.kind == vault_pulls.MERGE]
+        if not merges:
+            return self.performer.perform(effects)
+
+        def tried(effect: Effect) -> None:
+            if effect.id == merges[-1]:
+                self.merging = False
+                self.wake_vault()
+
+        self.merging = True
+        try:
+            return self.performer.perform(effects, tried)
+        finally:
+            if self.merging:  # it was put off, or could not be written down
+                self.merging = False
+                self.wake_vault()
 
     def _note(self, outcomes: Sequence[Outcome], world: World) -> None:
         """Remember what to read again: what we did may not move an item's ``updated_at``."""

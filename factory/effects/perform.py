@@ -84,9 +84,11 @@ class Performer:
         """Once after a start: read the spool. Returns what could not be read."""
         return self._spool.load()
 
-    def perform(self, effects: Sequence[Effect]) -> tuple[Outcome, ...]:
-        """Keep these freshly decided effects, then try each once. What just ended and is decided again all the same is
-        deferred for a moment without being kept."""
+    def perform(
+        self, effects: Sequence[Effect], tried: Callable[[Effect], None] = lambda effect: None
+    ) -> tuple[Outcome, ...]:
+        """Keep these freshly decided effects, then try each once, and tell ``tried`` after each. What just ended and is
+        decided again all the same is deferred for a moment without being kept."""
         now = self._ports.now()
         outcomes: list[Outcome] = []
         entries = []
@@ -101,7 +103,9 @@ class Performer:
                 continue
             entries.append(self._spool.put(effect, now))
             self._hook("decided")
-        outcomes += [self._try(entry) for entry in entries]
+        for entry in entries:
+            outcomes.append(self._try(entry))
+            tried(entry.effect)
         return tuple(outcomes)
 
     def resume(self) -> tuple[Outcome, ...]:

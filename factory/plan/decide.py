@@ -35,9 +35,10 @@ from factory.plan.settle import Wanted
 from factory.plan.start import start
 from factory.runs.model import Subject
 
-AHEAD = 8
-"""Requests of the vault that are merged before the dispatcher has judged them. What is merged cannot be taken back on
-the forge, so approved ones wait open, where a person can still close them, and not in a queue of the dispatcher."""
+TOGETHER = 5
+"""Requests of the vault that are merged one after the other; the next ones when the dispatcher has judged these. What
+is merged cannot be taken back on the forge, so approved ones wait open, where a person can still close them, and not in
+a queue of the dispatcher; and it starts within about a second, for there are never more before it."""
 
 TELLS = 2
 """How many endings are told in a tick while others wait to start: those who approved wait for that."""
@@ -148,12 +149,12 @@ def _direct(draft: _Draft, effect: Effect) -> None:
 
 def _comes_first(draft: _Draft, effect: Effect) -> Obstacle | None:
     """What a merge waits for; None: nothing. One merge changes what the next one is judged on. Requests of the vault
-    add a file each, and the dispatcher judges them all anyway: of those several go at once, as many as it takes up."""
+    add a file each, and the dispatcher judges them all anyway: of those several go at once."""
     others = [other for other in draft.effects if _merges(other) and _repo(other) == _repo(effect)]
     if effect.kind != vault_pulls.MERGE or any(other.kind != vault_pulls.MERGE for other in others):
         return Obstacle("one-merge", "another merge comes first in this tick", "the next tick") if others else None
     ahead = draft.desk.world.vault.unjudged
-    if len(others) + ahead < AHEAD:
+    if not ahead and len(others) < TOGETHER:
         return None
     if not ahead:
         return Obstacle("one-merge", f"{len(others)} others come first in this tick", "the next tick")

@@ -15,6 +15,7 @@ from factory.errors import FactoryError
 from factory.git.hardened import GitTrouble
 from factory.vault.canonical import Refused, Unclear
 from factory.vault.ledger import Ledger
+from factory.vault.watch.wake import Poke
 
 RETRY_MAX_S = 60.0
 QUIET_S, BURST_S = 0.08, 0.4
@@ -93,8 +94,8 @@ class Loop:
     stopped: Callable[[], bool]
     ear: int
     """Readable when somebody outside pokes."""
-    heard: Callable[[], bool]
-    """Takes the pokes that came; whether there was one."""
+    heard: Callable[[], Poke]
+    """Takes the pokes that came."""
     beat: Callable[[], None]
     said: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
@@ -111,7 +112,7 @@ class Loop:
             if not progressed or rounds >= MAX_ROUNDS:
                 rounds, now = 0, self.clock()
                 self.sleep(min((post.pause(now) for post in self.posts), default=RETRY_MAX_S), (self.ear,))
-            if self.heard():
+            if self.heard() is Poke.SOME:
                 self._take_the_burst()
 
     def _take_the_burst(self) -> None:
@@ -119,7 +120,7 @@ class Loop:
         ends = self.clock() + BURST_S
         while not self.stopped() and (left := ends - self.clock()) > 0:
             self.sleep(min(QUIET_S, left), (self.ear,))
-            if not self.heard():
+            if self.heard() is not Poke.SOME:
                 return
 
     def round(self) -> bool:

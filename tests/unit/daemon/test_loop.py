@@ -13,11 +13,16 @@ from factory.errors import ForgeUnavailable
 from factory.plan.vault import VaultFacts
 from factory.testing import builders as b
 
+MERGED = "merged"
+
 
 class Ticker:
-    """What the loop needs of a ticker; ``plays`` are outcomes of its ticks: an error to raise, or progress."""
+    """What the loop needs of a ticker; ``plays`` are outcomes of its ticks: an error to raise, or progress, which may
+    be that requests of the vault were merged."""
 
-    def __init__(self, name: str, *plays: Exception | bool, poll: float = 30.0, due: datetime | None = None) -> None:
+    def __init__(
+        self, name: str, *plays: Exception | bool | str, poll: float = 30.0, due: datetime | None = None
+    ) -> None:
         self.plays = list(plays)
         self.ticks = 0
         self.problems = ()
@@ -36,7 +41,8 @@ class Ticker:
         play = self.plays.pop(0) if self.plays else False
         if isinstance(play, Exception):
             raise play
-        return SimpleNamespace(progressed=play, outcomes=(1,) if play else (), world=self.world)
+        outcomes = (1,) if play else ()
+        return SimpleNamespace(progressed=play, merged=play == MERGED, outcomes=outcomes, world=self.world)
 
 
 def loop(
@@ -210,9 +216,9 @@ class Scripted(Wake):
         return why
 
 
-def turns(*sleeps: tuple[float, str]) -> list[float]:
+def turns(*sleeps: tuple[float, str], plays: tuple[bool | str, ...] = ()) -> list[float]:
     """When it turned."""
-    made, _, beats = loop(Ticker("o/p"))
+    made, _, beats = loop(Ticker("o/p", *plays))
     wake = Scripted(*sleeps)
     made.wake, made.clock = wake, lambda: wake.clock
     at: list[float] = []
@@ -234,3 +240,9 @@ def test_a_webhook_after_a_quiet_while_is_looked_at_at_once() -> None:
 
 def test_the_end_of_a_session_waits_for_no_burst() -> None:
     assert turns((0.01, "asked"), (0.02, "session"), (30, "time")) == [0.0, 0.03, 30.03]
+
+
+def test_after_requests_of_the_vault_were_merged_the_dispatcher_has_the_forge_first() -> None:
+    assert turns((0.2, "asked"), (0.3, "time"), (30, "time"), plays=(MERGED, False)) == [0.0, 0.5, 30.5]
+    assert turns((0.2, "session"), (30, "time"), plays=(MERGED, False)) == [0.0, 0.2, 30.2], "sessions do not"
+    assert turns((30, "time"), plays=(True, False)) == [0.0, 0.0, 30.0]

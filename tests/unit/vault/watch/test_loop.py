@@ -12,6 +12,7 @@ from factory.git.hardened import GitTrouble
 from factory.vault.canonical import Refused, Unclear
 from factory.vault.ledger import Ledger
 from factory.vault.watch.loop import BURST_S, MAX_ROUNDS, QUIET_S, Loop, Post
+from factory.vault.watch.wake import Poke
 
 
 @dataclass
@@ -52,7 +53,8 @@ def run(day: Day, *turners: Turner, words: Callable[[Refused], str] = str) -> tu
     said: list[str] = []
     posts = [Post(f"post {n}", lambda t=t: t, lambda: 30.0, words) for n, t in enumerate(turners)]
     loop = Loop(
-        posts, day.sleep, day.over, -1, heard=lambda: False, beat=lambda: None, said=said.append, clock=lambda: day.now
+        posts, day.sleep, day.over, -1, heard=lambda: Poke.NONE, beat=lambda: None, said=said.append,
+        clock=lambda: day.now,
     )
     loop.run()
     return loop, said
@@ -135,13 +137,13 @@ def test_what_is_needed_first_is_made_again_until_it_can_be() -> None:
 
     turner, day = Turner(), Day(3)
     post = Post("ops", make, lambda: 30.0)
-    Loop([post], day.sleep, day.over, -1, lambda: False, lambda: None, lambda line: None, lambda: day.now).run()
+    Loop([post], day.sleep, day.over, -1, lambda: Poke.NONE, lambda: None, lambda line: None, lambda: day.now).run()
     assert (len(made), turner.turns, post.trouble) == (3, 1, "")
 
 
 @pytest.mark.parametrize(("pokes", "waited"), [(1, QUIET_S), (3, 3 * QUIET_S), (50, BURST_S)])
 def test_a_burst_of_pokes_is_one_turn_when_it_was_quiet_or_went_on_for_long(pokes: int, waited: float) -> None:
-    turner, day, told, turns = Turner(), Day(20), iter([*[True] * pokes, *[False] * 50]), list[int]()
+    turner, day, told, turns = Turner(), Day(20), iter([*[Poke.SOME] * pokes, *[Poke.NONE] * 50]), list[int]()
 
     def sleep(seconds: float, fds: object) -> None:
         turns.append(turner.turns)
@@ -150,3 +152,17 @@ def test_a_burst_of_pokes_is_one_turn_when_it_was_quiet_or_went_on_for_long(poke
     post = Post("p", lambda: turner, lambda: 30.0)
     Loop([post], sleep, day.over, -1, lambda: next(told), lambda: None, lambda line: None, lambda: day.now).run()
     assert sum(day.slept[: turns.count(1)]) == pytest.approx(30 + waited)
+
+
+@pytest.mark.parametrize("before", [0, 2])
+def test_who_says_that_this_is_all_is_not_waited_for(before: int) -> None:
+    turner, day, turns = Turner(), Day(20), list[int]()
+    told = iter([*[Poke.SOME] * before, Poke.WHOLE, *[Poke.NONE] * 50])
+
+    def sleep(seconds: float, fds: object) -> None:
+        turns.append(turner.turns)
+        day.sleep(seconds, fds)
+
+    post = Post("p", lambda: turner, lambda: 30.0)
+    Loop([post], sleep, day.over, -1, lambda: next(told), lambda: None, lambda line: None, lambda: day.now).run()
+    assert sum(day.slept[: turns.count(1)]) == pytest.approx(30 + before * QUIET_S)

@@ -41,7 +41,11 @@ is merged cannot be taken back on the forge, so approved ones wait open, where a
 a queue of the dispatcher; and it starts within about a second, for there are never more before it."""
 
 TELLS = 2
-"""How many endings are told in a tick while others wait to start: those who approved wait for that."""
+"""How many endings are told in a tick that merges, before it merges; none while approved ones wait for the dispatcher:
+those who approved wait for that."""
+
+BUSY = "vault-busy"
+"""The rule by which an approved request waits for the dispatcher."""
 
 
 @dataclass
@@ -52,8 +56,8 @@ class _Draft:
     effects: list[Effect] = field(default_factory=list)
     skips: list[Skip] = field(default_factory=list)
 
-    def do(self, effect: Effect) -> None:
-        self.effects.append(effect)
+    def do(self, effect: Effect, place: int | None = None) -> None:
+        self.effects.insert(len(self.effects) if place is None else place, effect)
         self.desk.taken.add(effect.subject)
 
     def skip(self, subject: Subject, obstacle: Obstacle) -> None:
@@ -118,6 +122,7 @@ def _recover(draft: _Draft, world: World, now: datetime) -> None:
 
 
 def _ops_pulls(draft: _Draft, world: World, now: datetime) -> None:
+    first = len(draft.effects)
     for facts in sorted(world.ops_pulls, key=lambda f: f.pull.number):
         found = vault_pulls.decide(world, facts, now) or ops_pulls.decide(world, facts)
         subject = ops_pulls.subject(world, facts.pull.number)
@@ -126,14 +131,21 @@ def _ops_pulls(draft: _Draft, world: World, now: datetime) -> None:
         elif found is not None:
             draft.skip(subject, found)
     if not any(pause.scope == "all" for pause in world.pauses):
-        busy = world.vault.unjudged or any(effect.kind == vault_pulls.MERGE for effect in draft.effects)
         # What is busy comes with the next tick: nothing waits for it.
         told = (effect for effect in vault_pulls.endings(world) if draft.desk.busy(effect.subject) is None)
-        for effect in islice(told, TELLS if busy else None):
-            draft.do(effect)
+        for place, effect in enumerate(islice(told, _tells(draft, world)), first):
+            draft.do(effect, place)
         for effect in vault_pulls.comparisons(world):
             if draft.desk.busy(effect.subject) is None:
                 draft.do(effect)
+
+
+def _tells(draft: _Draft, world: World) -> int | None:
+    """How many endings are told; None: all."""
+    if any(skip.rule == BUSY for skip in draft.skips):
+        return 0
+    busy = world.vault.unjudged or any(effect.kind == vault_pulls.MERGE for effect in draft.effects)
+    return TELLS if busy else None
 
 
 def _direct(draft: _Draft, effect: Effect) -> None:
@@ -158,7 +170,7 @@ def _comes_first(draft: _Draft, effect: Effect) -> Obstacle | None:
         return None
     if not ahead:
         return Obstacle("one-merge", f"{len(others)} others come first in this tick", "the next tick")
-    return Obstacle("vault-busy", f"{ahead} merged before it wait for the dispatcher", "the dispatcher")
+    return Obstacle(BUSY, f"{ahead} merged before it wait for the dispatcher", "the dispatcher")
 
 
 def _locked(draft: _Draft, subject: Subject) -> Obstacle | None:

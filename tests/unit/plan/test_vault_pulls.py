@@ -201,6 +201,10 @@ def test_while_others_wait_to_start_few_endings_are_told() -> None:
         first = frozenset(subject(there, 100 + n) for n in (2, 3))
         told = [effect for effect in decide(replace(there, locked=first), b.NOW).effects if effect.kind == "tell-vault"]
         assert len(told) == TELLS, "those that are busy hold up no others"
+    both = [effect.kind for effect in decide(several(2, actions=ended), b.NOW).effects]
+    assert both == ["tell-vault"] * TELLS + ["merge-vault"] * 2, "the dispatcher is woken by the last one"
+    waiting = decide(several(1, actions=ended, unjudged=1), b.NOW)
+    assert waiting.effects == (), "nothing comes between it and the start of those before it"
     calm = decide(several(0, actions=ended), b.NOW)
     assert [effect.kind for effect in calm.effects] == ["tell-vault"] * len(ended)
 

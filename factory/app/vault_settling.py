@@ -17,7 +17,7 @@ from factory.app.people import as_person
 from factory.app.places import vault_folder, vault_home
 from factory.app.projects import account
 from factory.app.vault_opening import Vault, open_vault
-from factory.errors import Conflict, FactoryError, ForgeUnavailable, GitFailed, PolicyDenied, UsageError
+from factory.errors import Conflict, ForgeUnavailable, GitFailed, PolicyDenied, UsageError
 from factory.git.hardened import Git, GitTrouble
 from factory.vault.action import Tier
 from factory.vault.canonical import Refused, plain
@@ -82,33 +82,29 @@ def unfreeze(deployment: Deployment, said: Said, *, older: bool = False, project
 def freeze(deployment: Deployment, said: Said, *, project: str | None = None) -> dict[str, Any]:
     """Have nothing of the vault start any more, by the word of anybody whom the policy lists.
 
-    This host stops first: whoever can write here can stop it anyhow, so it waits for nobody's answer. Then the person
-    is asked for, and the ledger is told, which every other host and every run in flight asks; while the forge does not
-    answer it stays with this host, whose dispatcher tells the ledger when it does. ``told``: whether the ledger knows.
+    This host stops, then the ledger is told, which every other host and every run in flight asks. While the forge does
+    not answer, nobody can be asked who says it: whoever may write here could stop this host anyhow, so it does stop,
+    and its dispatcher tells the ledger when it can. ``told``: whether the ledger knows.
 
-    Raises UsageError (no reason), PolicyDenied (not listed) and ForgeRefused (not their token): taken back then."""
-    doing, at = "freezing the vault", datetime.now(UTC)
+    Raises UsageError (no reason), PolicyDenied (not listed), ForgeRefused (not their token)."""
+    doing = "freezing the vault"
     deployment.require_vault(doing)
     repo, ops = project_of(deployment, project)
     doing, reason = f"{doing} of {repo}", _reason(doing, said)
-    folder, host = vault_folder(deployment.state, str(ops)), deployment.host.host
-    before, mine = frozen.words(folder), plain(f"somebody on {host} says: {reason}")
+    folder, host, now = vault_folder(deployment.state, str(ops)), deployment.host.host, datetime.now(UTC)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    frozen.keep(folder, mine, at)
-    by, was, trouble = "", before, ""
+    was, by, trouble = frozen.words(folder), "", ""
     try:
         vault = open_vault(deployment, project=project)
         word = word_of(vault, doing, said, approver=True)
-        by, was = word.login, before or vault.ledger.frozen
+        was, by = was or vault.ledger.frozen, word.login
+        frozen.keep(folder, str(word.evidence()["words"]), now)
         _append(vault, doing, lambda ledger: stopped(ledger, word))
+        if frozen.words(folder) == word.evidence()["words"]:
+            frozen.clear(folder)  # the ledger knows it now
     except (ForgeUnavailable, GitFailed, Conflict) as error:
+        frozen.keep(folder, plain(f"somebody on {host} says: {reason}"), now)
         trouble = error.message
-    except FactoryError:
-        if not before:
-            frozen.clear(folder)
-        raise
-    if not trouble and not before:
-        frozen.clear(folder)  # the ledger knows it, with the name
     poke(vault_home(deployment.state))
     return {"project": str(repo), "by": by, "reason": reason, "was": was, "told": not trouble, "trouble": trouble}
 

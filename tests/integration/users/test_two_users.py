@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from factory.app.people import SCOPES
+from factory.app.setup import admin_of
 from factory.app.units import WHAT
 from factory.forge.values import RepoName
 from tests.integration.cli.person import until
@@ -121,12 +123,31 @@ def test_each_side_says_where_to_turn_for_what_is_on_the_other(apart: Machine) -
     for user, words in (
         (apart.daemon, ("vault", "fire", "x")), (apart.daemon, ("secret", "set", "TOKEN", "--for", "release@1")),
         (apart.daemon, ("secret", "rotate", "--all")), (apart.vault, ("secret", "propose")),
-        (apart.daemon, ("secret", "rotate", "--drop-old")),
+        (apart.daemon, ("secret", "rotate", "--drop-old")), (apart.daemon, ("vault", "freeze", "--why", "x")),
     ):  # fmt: skip
         assert "two-users.md" in user.run(*words, code=2, given=b"x").err
     again = apart.daemon.run("init", apart.daemon.folder / "hello", code=2)
     assert "bring the vault back" in again.err
     assert not (apart.daemon.home / "state" / "vault" / "age.key").exists(), "nothing makes a second key there"
+
+
+def test_it_is_frozen_where_the_vault_is_and_both_sides_say_so(apart: Machine) -> None:
+    """The person's token is all that tells there who says it; the forge is the other user's."""
+    with closing(deployment_of(apart.daemon)) as deployment, admin_of(deployment.host, None) as admin:
+        token = admin.create_token("founder", name="brake", scopes=SCOPES)
+    assert "takes founder's own token" in apart.vault.run("vault", "freeze", "--why", "x", code=5).err
+    assert apart.vault.run("vault", "list", "--json").facts()["frozen"] is None, "nobody said that"
+    file = apart.vault.folder / "token"
+    file.write_text(token)
+    os.chown(file, apart.vault.uid, -1)
+    said = ("--token-file", str(file))
+    ran = apart.vault.run("vault", "freeze", "--why", "a key has leaked", *said)
+    assert "frozen by founder's word" in ran.out
+    for user in (apart.vault, apart.daemon):
+        assert user.run("vault", "list", "--json").facts()["frozen"] == "founder says: a key has leaked"
+    apart.vault.run("vault", "unfreeze", "--reason", "it is changed", *said)
+    assert apart.daemon.run("vault", "list", "--json").facts()["frozen"] is None
+    file.unlink()
 
 
 def test_a_secret_is_made_where_the_keys_are_and_proposed_where_the_account_is(apart: Machine) -> None:

@@ -12,6 +12,7 @@ from factory.app.places import vault_folder
 from factory.app.services import VAULT, running
 from factory.app.vault_opening import Vault, open_vault
 from factory.app.vault_showing import cooling
+from factory.errors import FactoryError
 from factory.forge.values import RepoName
 from factory.vault.ports import Unclear
 from factory.vault.watch import frozen, settings
@@ -34,19 +35,27 @@ def processes(deployment: Deployment) -> Iterator[Finding]:
 
 
 def standing(vault: Vault) -> Iterator[Finding]:
-    """Whether it is frozen, by its ledger or on this host alone, and what will change the policy by itself."""
-    here = frozen.told(vault_folder(vault.deployment.state, str(vault.ops)))
-    if why := here or vault.frozen:
-        then = "set that right; then an admin says: factory vault unfreeze --reason ..."
-        yield problem(AREA, f"freeze of {vault.ops}", why, then)
+    """Whether its ledger says that it is frozen, and what will change the policy by itself."""
+    if vault.ledger.frozen or vault.trouble:
+        yield _frozen(vault.ops, vault.ledger.frozen or vault.trouble)
     for one in cooling(vault):
         yield note(AREA, f"policy of {vault.ops}", f"a change of it is {one['words']}: {one['url']}", one["meanwhile"])
+
+
+def _frozen(ops: RepoName, why: str) -> Finding:
+    then = "set that right; then an admin says: factory vault unfreeze --reason ..."
+    return problem(AREA, f"freeze of {ops}", why, then)
 
 
 def look(deployment: Deployment, project: RepoName, ops: RepoName, now: datetime) -> Iterator[Finding]:
     """What this host and the sentinel know of one ops repo."""
     name, folder = f"settings of {ops}", vault_folder(deployment.state, str(ops))
-    yield from standing(open_vault(deployment, project=str(project), now=now))
+    if why := frozen.told(folder):  # first: this host says it also where the forge shows nothing
+        yield _frozen(ops, why)
+    try:
+        yield from standing(open_vault(deployment, project=str(project), now=now))
+    except FactoryError as error:
+        yield problem(AREA, f"ledger of {ops}", error.message, error.hint)
     try:
         seen = current(folder, now)
     except Unclear as unclear:

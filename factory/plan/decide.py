@@ -44,9 +44,6 @@ TELLS = 2
 """How many endings are told in a tick that merges, before it merges; none while approved ones wait for the dispatcher:
 those who approved wait for that."""
 
-BUSY = "vault-busy"
-"""The rule by which an approved request waits for the dispatcher."""
-
 
 @dataclass
 class _Draft:
@@ -142,7 +139,7 @@ def _ops_pulls(draft: _Draft, world: World, now: datetime) -> None:
 
 def _tells(draft: _Draft, world: World) -> int | None:
     """How many endings are told; None: all."""
-    if any(skip.rule == BUSY for skip in draft.skips):
+    if any(skip.rule == "vault-busy" for skip in draft.skips):
         return 0
     busy = world.vault.unjudged or any(effect.kind == vault_pulls.MERGE for effect in draft.effects)
     return TELLS if busy else None
@@ -170,7 +167,7 @@ def _comes_first(draft: _Draft, effect: Effect) -> Obstacle | None:
         return None
     if not ahead:
         return Obstacle("one-merge", f"{len(others)} others come first in this tick", "the next tick")
-    return Obstacle(BUSY, f"{ahead} merged before it wait for the dispatcher", "the dispatcher")
+    return Obstacle("vault-busy", f"{ahead} merged before it wait for the dispatcher", "the dispatcher")
 
 
 def _locked(draft: _Draft, subject: Subject) -> Obstacle | None:

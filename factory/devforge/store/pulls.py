@@ -10,8 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from factory.devforge.errors import Refusal, invalid, not_found
-from factory.devforge.store import access, issues, repos, timeline
+from factory.devforge.store import access, comparing, issues, repos, timeline
 from factory.devforge.store.access import Actor, Mode
+from factory.devforge.store.comparing import Comparison
 from factory.devforge.store.database import Row, Store
 from factory.devforge.store.events import Event
 from factory.devforge.store.issues import Issue
@@ -52,17 +53,6 @@ class Pull:
     @property
     def head_ref(self) -> str:
         return pull_ref(self.number)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What follows from two tips: ``status`` is mergeable, conflict, ancestor (nothing to merge) or error (unrelated);
-    ``behind`` counts commits of the base that the head lacks."""
-
-    merge_base: str
-    status: str
-    conflicts: tuple[str, ...]
-    behind: int
 
 
 def is_wip(title: str) -> bool:
@@ -139,21 +129,7 @@ def live_head(store: Store, repo: Repo, pull: Pull) -> tuple[str, str]:
 
 def compare(repo: Repo, base: str, head: str) -> Comparison:
     """Depends on nothing but the two commits, so it is never out of date."""
-    return _compare(repo.path, base, head)
-
-
-@lru_cache(maxsize=512)
-def _compare(path: Path, base: str, head: str) -> Comparison:
-    common = objects.merge_base(path, base, head)
-    if common is None:
-        return Comparison("", "error", (), 0)
-    if common == head:
-        return Comparison(common, "ancestor", (), objects.ahead_behind(path, base, head)[0])
-    if common == base:
-        return Comparison(common, "mergeable", (), 0)
-    merged = objects.merge_commits(path, base, head)
-    behind = objects.ahead_behind(path, base, head)[0]
-    return Comparison(common, "conflict" if merged.conflicts else "mergeable", merged.conflicts, behind)
+    return comparing.compare(repo.path, base, head)
 
 
 def span(repo: Repo, pull: Pull) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from factory.git.objects.diffs import diff_names, diff_paths, diff_text, patch_digest
 from factory.git.objects.history import ahead_behind, commit_info, count_commits, is_ancestor, log, merge_base
-from factory.git.objects.merging import copy_commits, merge_commits, merge_trees, rewrite_commits
+from factory.git.objects.merging import conflicts, copy_commits, merge_commits, merge_trees, rewrite_commits
 from factory.git.objects.reading import (
     exists,
     find_entry,
@@ -76,6 +76,7 @@ __all__ = [
     "build_tree",
     "commit_info",
     "commit_tree",
+    "conflicts",
     "copy_commits",
     "count_commits",
     "create_ref",

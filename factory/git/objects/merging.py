@@ -27,11 +27,20 @@ def merge_commits(repo: Path, ours: str, theirs: str) -> MergeResult:
         return _merged(git, git.merge_commits(commit_at(git, ours), commit_at(git, theirs)))
 
 
+def conflicts(repo: Path, base: str | None, ours: str, theirs: str) -> tuple[str, ...]:
+    """Paths at which ``merge_trees`` would conflict. Writes nothing."""
+    with opened(repo, f"merging {theirs} into {ours}") as git:
+        return _paths(git.merge_trees(tree_at(git, base or EMPTY_TREE), tree_at(git, ours), tree_at(git, theirs)))
+
+
 def _merged(git: pygit2.Repository, index: pygit2.Index) -> MergeResult:
-    if not index.conflicts:
-        return MergeResult(str(index.write_tree(git)), ())
-    paths = {side.path for conflict in index.conflicts for side in conflict if side is not None}
-    return MergeResult(None, tuple(sorted(paths)))
+    paths = _paths(index)
+    return MergeResult(None, paths) if paths else MergeResult(str(index.write_tree(git)), ())
+
+
+def _paths(index: pygit2.Index) -> tuple[str, ...]:
+    found = index.conflicts or ()
+    return tuple(sorted({side.path for conflict in found for side in conflict if side is not None}))
 
 
 def rewrite_commits(

@@ -83,16 +83,23 @@ def _own(path: Path, base: str, head: str) -> frozenset[str] | None:
 
 def _gone_on(path: Path, last: _Known, base: str, head: str) -> _Known | None:
     """The answer for a base that went on since, and took in none of the head's own commits; None: it is not so."""
-    if last.own is None or not objects.is_ancestor(path, last.base, base):
-        return None
-    gained = objects.log(path, base, exclude=[last.base], limit=FEW + 1)
-    if len(gained) > FEW or _ids(gained) & last.own:
+    gained = None if last.own is None else _gained(path, last.base, base)
+    if last.own is None or gained is None or gained & last.own:
         return None
     common, behind = last.answer.merge_base, last.answer.behind + len(gained)
     if common == head:
         return _Known(base, Comparison(common, "ancestor", (), behind), last.own)
     paths = objects.conflicts(path, common, base, head)
     return _Known(base, Comparison(common, "conflict" if paths else "mergeable", paths, behind), last.own)
+
+
+@lru_cache(maxsize=64)
+def _gained(path: Path, old: str, new: str) -> frozenset[str] | None:
+    """What came onto a base, the same for all that is open there; None where it did not go on, or by many commits."""
+    if not objects.is_ancestor(path, old, new):
+        return None
+    found = objects.log(path, new, exclude=[old], limit=FEW + 1)
+    return _ids(found) if len(found) <= FEW else None
 
 
 def _ids(commits: Sequence[CommitInfo]) -> frozenset[str]:

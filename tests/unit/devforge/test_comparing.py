@@ -37,6 +37,7 @@ class History:
 @pytest.fixture
 def history(tmp_path: Path) -> History:
     compare.cache_clear()
+    comparing._gained.cache_clear()
     comparing._KNOWN.clear()
     return History(tmp_path / "r.git")
 

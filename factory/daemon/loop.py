@@ -22,7 +22,7 @@ RETRY_MAX_S = 60.0
 UNSETTLED_S = 2.0
 BURST_S = 0.5
 """Webhooks come in bursts (one merge sends several): from the beginning of one turn to the next that they ask for."""
-GIVE_WAY_S = 0.5
+GIVE_WAY_S = 0.7
 """How long the next turn waits after one that merged requests of the vault, so that what was approved starts sooner."""
 
 

@@ -35,12 +35,12 @@ from factory.plan.settle import Wanted
 from factory.plan.start import start
 from factory.runs.model import Subject
 
-TOGETHER = 5
+TOGETHER = 4
 """Requests of the vault that are merged one after the other; the next ones when the dispatcher has judged these. What
 is merged cannot be taken back on the forge, so approved ones wait open, where a person can still close them, and not in
 a queue of the dispatcher; and it starts within about a second, for there are never more before it."""
 
-TELLS = 2
+TELLS = 1
 """How many endings are told in a tick that merges, before it merges; none while approved ones wait for the dispatcher:
 those who approved wait for that."""
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-from factory.daemon.loop import Beat, Loop
+from factory.daemon.loop import GIVE_WAY_S, Beat, Loop
 from factory.daemon.meter import Cost, Meter
 from factory.daemon.wake import Wake
 from factory.errors import ForgeUnavailable
@@ -243,6 +243,7 @@ def test_the_end_of_a_session_waits_for_no_burst() -> None:
 
 
 def test_after_requests_of_the_vault_were_merged_the_dispatcher_has_the_forge_first() -> None:
-    assert turns((0.2, "asked"), (0.3, "time"), (30, "time"), plays=(MERGED, False)) == [0.0, 0.5, 30.5]
+    way, later = GIVE_WAY_S, 30 + GIVE_WAY_S
+    assert turns((0.2, "asked"), (way - 0.2, "time"), (30, "time"), plays=(MERGED, False)) == [0.0, way, later]
     assert turns((0.2, "session"), (30, "time"), plays=(MERGED, False)) == [0.0, 0.2, 30.2], "sessions do not"
     assert turns((30, "time"), plays=(True, False)) == [0.0, 0.0, 30.0]

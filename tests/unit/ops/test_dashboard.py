@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from markdown_it import MarkdownIt
 
+from factory.ops import dashboard_text
 from factory.ops.dashboard import (
     BEGIN,
     END,
@@ -96,18 +97,32 @@ def test_the_oldest_need_comes_first_and_long_lists_are_counted() -> None:
     assert "… and 5 more." in text
 
 
-def test_words_of_others_cannot_break_out() -> None:
-    hostile = f"x](http://evil.example) | <img src=http://evil.example/p.png> {END} @all\n# 9 things need you"
+HOSTILE = f"x](http://evil.example) | <img src=http://evil.example/p.png> {END} @all\n# 9 things need you"
+
+
+def shown() -> tuple[bytes, str]:
+    """The dashboard with such words wherever words of others stand: the file, and what a forge makes of it."""
     facts = replace(
-        FULL, needs=(replace(need(hostile), why=hostile),), paused=(hostile,), mode=hostile, project=hostile
+        FULL, needs=(replace(need(HOSTILE), why=HOSTILE),), paused=(HOSTILE,), mode=HOSTILE, project=HOSTILE
     )
     readme = splice(None, render(facts, NOW))
+    return readme, MarkdownIt("commonmark", {"html": True}).enable("table").render(readme.decode())
+
+
+def test_words_of_others_cannot_break_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    readme, html = shown()
     assert readme.count(END.encode()) == 1, "an end marker in a title must not count as one"
-    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(readme.decode())
     assert set(re.findall(r'(?:href|src)="(http://[^/:"]+)', html)) == {"http://127.0.0.1"}
     assert "<img" not in html
     assert html.count("<h1>") == 1
     assert "<h1>1 thing needs you</h1>" in html
+    for name in ("escaped", "quoted", "plain"):
+        monkeypatch.setattr(dashboard_text, name, lambda text, *_: text)
+    monkeypatch.setattr(dashboard_text, "link", lambda text, url: f"[{text}]({url})")
+    readme, html = shown()
+    assert readme.count(END.encode()) > 1
+    assert "<img src=http://evil.example/p.png>" in html
+    assert 'href="http://evil.example"' in html
 
 
 def test_words_outside_keep_their_bytes() -> None:

@@ -87,3 +87,7 @@ held("A session's socket is its identity at the gateway, its token the second fa
      vault="its request is refused",
      off="cannot here: that is the gateway of sessions; the broker's row shows it without",
      check="the token that comes with a request is the one of the run whose socket it is")  # fmt: skip
+held("What others wrote stands in the dashboard as words: no markup, link, image, mention or marker of its own",
+     "tests/unit/ops/test_dashboard.py::test_words_of_others_cannot_break_out", vault="they are only words",
+     off="it happens: they break out",
+     check="all that markup is made of is escaped, and links are to the configured forge")  # fmt: skip

@@ -18,6 +18,8 @@ from pathlib import Path
 
 ROUNDS = 20
 PAUSE_S = 0.1
+STARTING = 50
+"""Milliseconds that a process may take from its program to its arguments."""
 
 
 class Watcher:
@@ -48,7 +50,7 @@ def running_for(folders: Collection[str], session: int) -> dict[int, str]:
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
-            words = (entry / "cmdline").read_bytes()
+            words = _words(entry)
             told = (entry / "environ").read_bytes()
             terminal = (entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[4]
             ours = terminal == "0" or os.getsid(int(entry.name)) == session
@@ -57,6 +59,18 @@ def running_for(folders: Collection[str], session: int) -> dict[int, str]:
         if any(_names(told, folder) or (ours and _names(words, folder)) for folder in wanted):
             found[int(entry.name)] = words.replace(b"\0", b" ").decode("utf-8", "replace").strip()
     return found
+
+
+def _words(entry: Path) -> bytes:
+    """A process's arguments. Who starts one hears that it runs a moment before they are there: the kernel closes what
+    is to be closed first. A kernel thread and one that has ended have none, and no program either."""
+    for _ in range(STARTING):
+        words = (entry / "cmdline").read_bytes()
+        if words:
+            break
+        (entry / "exe").readlink()
+        time.sleep(0.001)
+    return words
 
 
 def _names(text: bytes, folder: bytes) -> bool:

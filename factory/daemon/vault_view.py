@@ -31,13 +31,13 @@ from factory.vault.people.reading import LedgerReader, action_at, in_force, know
 from factory.vault.people.request import Unfit, Wish, draft, path_of
 from factory.vault.people.rules import Rules, rules_at
 from factory.vault.people.simulate import DAYS, cooling, markdown, simulate
-from factory.vault.people.telling import comment, result_of, stands, words_of
+from factory.vault.people.telling import comment, result_of, results_of, stands, words_of
 from factory.vault.policy import PATH as POLICY
 from factory.vault.policy import Policy, check, ruling
-from factory.vault.run import human
+from factory.vault.run import human, kept
 
 MAIN = "refs/heads/main"
-FILE_PENDING = "file_pending"
+FILE_PENDING, FILE_EVIDENCE = "file_pending", "file_evidence"
 """The host effect whose only trace is a file for a person, written here."""
 NEVER = datetime.min.replace(tzinfo=UTC)
 TAKEN_UP = timedelta(minutes=1)
@@ -248,11 +248,15 @@ class VaultView:
         return replace(fact, file=result.path, text=result.write(), files=files, says=comment(state))
 
     def _filed(self, state: State) -> Iterable[tuple[str, str]]:
-        """What a done action asked of a person: its file follows from the action that was approved."""
+        """What a done action asked of a person: its file follows from the action that was approved. Or what it read."""
         action = action_at(self._mirror, str(state.verified.get("merge", "")), state.id)
         formula = self._rules.formula(action.formula) if action is not None else None
         if action is not None and formula is not None and FILE_PENDING in formula.effects and state.at is not None:
             yield human.path(action.id), human.write(human.of(action, state.at))
+        if action is not None and formula is not None and FILE_EVIDENCE in formula.effects and state.at is not None:
+            found = kept.file(action, state.run, state.at, results_of(state))
+            if found is not None:
+                yield found
 
     # ---- what sessions ask for -------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from enum import StrEnum
 
 from factory.errors import PolicyDenied
@@ -29,8 +30,9 @@ DIRECT_FOLDERS = (
     "vault/pending/", "vault/fired/", "vault/rejected/",
 )  # fmt: skip
 
-OF_CHECKS = "evidence/"
-"""Written by ``check`` steps only, whoever asks and whichever way the forge would let it go."""
+OF_CHECKS, ENDED = "evidence/", "vault/fired/"
+"""What was found is written by ``check`` steps only, and together with how an action of the vault ended that read it;
+whoever asks, and whichever way the forge would let it go."""
 
 CONTROLLED_FILES = ("factory.toml", "vault/policy.toml")
 CONTROLLED_FOLDERS = ("vault/secrets/", "formulas/", "agents/", "generators/")
@@ -121,11 +123,12 @@ def route(path: str) -> Route:
     return Route.PERSON
 
 
-def refuse_evidence(path: str) -> None:
-    """Raises PolicyDenied for what only a check may write: an edit, a proposal or an outbox never does."""
-    if path.startswith(OF_CHECKS):
+def refuse_evidence(path: str, beside: Iterable[str] = ()) -> None:
+    """Raises PolicyDenied for what only a check may write: an edit, a proposal or an outbox never does. ``beside``: the
+    other paths of the same commit; what an action of the vault read comes with how it ended."""
+    if path.startswith(OF_CHECKS) and not any(other.startswith(ENDED) for other in beside):
         raise PolicyDenied(
-            f"writing {path} to the ops repo: what is there was found by checks, and nobody else writes it",
+            f"writing {path} to the ops repo: what is there was found by checks and actions, and nobody else writes it",
             hint="what is wrong with it may be said beside it: knowledge/ or incidents/",
         )
 

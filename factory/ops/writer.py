@@ -77,7 +77,7 @@ def write(
     try whose answer was lost), that commit is returned and nothing is written. ``land`` pushes it.
     Raises PolicyDenied (an edit of a person's path), Conflict (the tip kept moving), ForgeError."""
     for edit in edits:
-        refuse_evidence(edit.path)
+        refuse_evidence(edit.path, [other.path for other in edits])
         if route(edit.path) is not Route.DIRECT:
             raise PolicyDenied(
                 f"writing {edit.path} to the ops repo directly: it is a person's to approve",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from factory.vault.run.human import FilePending
+from factory.vault.run.kept import FileEvidence
 from factory.vault.run.promoted import PromoteFile
 from factory.vault.run.release import CreateRelease, CreateTag, UploadAsset
 from factory.vault.run.site import PublishSite
@@ -17,4 +18,5 @@ EFFECTS: Mapping[str, Effect] = {
     "publish_site": PublishSite(),
     "promote_file": PromoteFile(),
     "file_pending": FilePending(),
+    "file_evidence": FileEvidence(),
 }

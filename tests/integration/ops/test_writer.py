@@ -187,6 +187,18 @@ def test_a_persons_path_is_never_written_directly(
     assert objects.read_ref(origin, MAIN) is None, "not half of it either"
 
 
+def test_what_was_found_comes_with_the_end_of_the_action_that_found_it(
+    remote: Remote, origin: Path, mirror: Mirror, bot: Signature
+) -> None:
+    found, end = put("evidence/uptime/2026-11-29.json", b"{}\n"), put("vault/fired/2026-11-29-collect-1.toml", b"")
+    for beside in ((), (put("knowledge/x.md", b"1"),), (put("vault/rejected/2026-11-29-collect-1.toml", b""),)):
+        with pytest.raises(PolicyDenied, match="evidence/uptime"):
+            write(remote, mirror(), [found, *beside], message="m", author=bot)
+    assert objects.read_ref(origin, MAIN) is None
+    write(remote, mirror(), [end, found], message="m", author=bot)
+    assert objects.read_file(origin, MAIN, found.path) == b"{}\n"
+
+
 def test_what_does_not_parse_stays_and_the_rest_is_written(
     remote: Remote, origin: Path, mirror: Mirror, bot: Signature
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -281,6 +282,19 @@ def test_what_an_action_asks_of_a_person_becomes_its_file(
     ((path, text),) = over.files
     assert path == f"vault/pending/{action.id}.md"
     assert f"factory vault done {action.id}" in text
+
+
+def test_what_an_action_read_becomes_the_days_evidence(
+    house: House, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vault_view, "FILE_EVIDENCE", "stand_in")
+    action, _ = end(house, seen, Outcome("done", "read", {"value": '{"status":200,"run":"forged"}'}))
+    (over,) = seen.look().actions
+    ((path, text),) = over.files
+    assert path == f"evidence/{action.params.get('kind', '')}/{over.at:%Y-%m-%d}.json"
+    told = json.loads(text)
+    assert (told["status"], told["action"], told["taint"]) == (200, action.id, "outside")
+    assert told["run"] != "forged"
 
 
 def test_a_request_for_a_person_gets_louder(house: House, seen: Seen) -> None:

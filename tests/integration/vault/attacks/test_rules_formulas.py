@@ -36,8 +36,9 @@ def test_rule_what_others_see_is_never_low(off: Blind, effect: str) -> Seen:
 
 
 def test_every_effect_of_the_host_is_seen_but_a_file_for_a_person() -> None:
-    assert set(EFFECTS) - policy.SEEN == {"file_pending"}
-    assert decide(low("file_pending")).ruling.tier.word == "low"
+    assert set(EFFECTS) - policy.SEEN == {"file_pending", "file_evidence"}
+    for unseen in ("file_pending", "file_evidence"):
+        assert decide(low(unseen)).ruling.tier.word == "low"
 
 
 def override(house: House, formula: bytes) -> None:

@@ -79,8 +79,9 @@ def test_rule_a_commit_on_main_that_nobody_explains(watched: House, serving: Ser
     return Seen("allows", "frozen", RUNS if ran else "")
 
 
-@rule("evidence/ is written by check steps only: no edit, proposal or outbox of the factory gets there, and what an "
-      "account pushes there freezes the vault", forge="allows", vault="frozen",
+@rule("evidence/ is written by check steps only, and with the end of an action that read it: no edit, proposal or "
+      "outbox of the factory gets there, and what an account pushes there freezes the vault", forge="allows",
+      vault="frozen",
       check="the writer and the proposer of the ops repo refuse the folder; what they did not write is on no journal")
 def test_rule_evidence_is_written_by_checks_only(watched: House, serving: Served, off: Blind) -> Seen:
     """By the factory's own ways, and by a stolen token of one of its accounts past them. What a person approves as a
@@ -92,7 +93,7 @@ def test_rule_evidence_is_written_by_checks_only(watched: House, serving: Served
         lambda: open_file(watched.deployment, path),
         lambda: share(watched.deployment, watched.ops, [whole(path, b"{}")], "A role wants it", "dev-bot"),
     ):
-        with pytest.raises(PolicyDenied, match="found by checks"):
+        with pytest.raises(PolicyDenied, match="found by checks and actions"):
             way()
     foreign = write(watched, "factory-bot", path)
     waiting = merged(watched)

@@ -99,7 +99,10 @@ def freeze(deployment: Deployment, said: Said, *, project: str | None = None) ->
         word = word_of(vault, doing, said, approver=True)
         was, by = was or vault.ledger.frozen, word.login
         frozen.keep(folder, str(word.evidence()["words"]), now)
-        _append(vault, doing, lambda ledger: stopped(ledger, word))
+        try:
+            _append(vault, doing, lambda ledger: stopped(ledger, word))
+        except Conflict:  # the dispatcher of this host was first to tell the ledger what is kept here, or another entry
+            _append(vault, doing, lambda ledger: stopped(ledger, word))
         if frozen.words(folder) == word.evidence()["words"]:
             frozen.clear(folder)  # the ledger knows it now
     except (ForgeUnavailable, GitFailed, Conflict) as error:

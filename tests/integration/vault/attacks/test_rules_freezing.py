@@ -13,6 +13,7 @@ from factory.app.deployment import Deployment
 from factory.app.vault_opening import Vault
 from factory.app.vault_settling import Said, freeze, unfreeze
 from factory.errors import ForgeRefused, PolicyDenied, UsageError
+from factory.vault.ledger import Entry, Ledger
 from factory.vault.people.settling import Word
 from factory.vault.watch import frozen
 from tests.integration.vault.attacks.blind import Blind
@@ -106,3 +107,26 @@ def test_rule_frozen_where_the_forge_does_not_answer(own: Keep, off: Blind) -> S
 
 def nothing(folder: Path) -> str:
     return ""
+
+
+def test_where_the_dispatcher_was_first_to_tell_the_ledger_it_is_told(
+    own: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks at what this host keeps, and may do so between the command's look at the ledger and its entry."""
+    assert effects(own, ready(own).id) == 1
+    really, looks = vault_settling.stopped, list[str]()
+
+    def overtaken(ledger: Ledger, word: Word) -> tuple[Entry, ...]:
+        wanted = really(ledger, word)
+        if not looks:
+            own.dispatch().turn()
+        looks.append(ledger.frozen)
+        return wanted
+
+    monkeypatch.setattr(vault_settling, "stopped", overtaken)
+    told = freeze(own.host.deployment, said(own, APPROVER, "a key has leaked"))
+    words = f"{own.site.login(APPROVER)} says: a key has leaked"
+    assert looks == ["", words]
+    assert (told["told"], told["trouble"]) == (True, "")
+    assert own.ledger().frozen == words
+    assert frozen.words(own.host.folder) == ""

@@ -40,8 +40,9 @@ MAIN = "refs/heads/main"
 FILE_PENDING, FILE_EVIDENCE = "file_pending", "file_evidence"
 """The host effect whose only trace is a file for a person, written here."""
 NEVER = datetime.min.replace(tzinfo=UTC)
-TAKEN_UP = timedelta(minutes=1)
-"""The dispatcher says something of what was merged within this time, or it will not be waited for."""
+TAKEN_UP = timedelta(seconds=10)
+"""The dispatcher says something of what was merged within this time, or it is not waited for: it polls, is away, or
+cannot tell, and others are not to wait for that."""
 HIDDEN = frozenset({"NEW", "SEEN"})
 """Kinds that say no more than an open pull request."""
 

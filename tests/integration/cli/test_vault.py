@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from factory.app.opsrepo import mirror, ops_edit
 from factory.app.places import vault_folder
 from factory.app.setup import admin_of
 from factory.config.surroundings import inherited
+from factory.daemon import vault_view
 from factory.daemon.executor import LocalExecutor
 from factory.daemon.meter import Cost, Meter
 from factory.forge.values import RepoName
@@ -57,9 +58,10 @@ def tick(person: Person, times: int = 1) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def tidy(settled: Person) -> Iterator[None]:
-    """No session is started by the ticks (the vault is stopped by a pause of everything only), and nothing waits from
-    the test before."""
+def tidy(settled: Person, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No session is started by the ticks (the vault is stopped by a pause of everything only), nothing waits from the
+    test before, and no dispatcher that does not run is waited for."""
+    monkeypatch.setattr(vault_view, "TAKEN_UP", timedelta(0))
     settled.run("pause", "project")
     yield
     with opened(settled) as deployment:

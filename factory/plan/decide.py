@@ -35,7 +35,7 @@ from factory.plan.settle import Wanted
 from factory.plan.start import start
 from factory.runs.model import Subject
 
-TOGETHER = 4
+TOGETHER = 3
 """Requests of the vault that are merged one after the other; the next ones when the dispatcher has judged these. What
 is merged cannot be taken back on the forge, so approved ones wait open, where a person can still close them, and not in
 a queue of the dispatcher; and it starts within about a second, for there are never more before it."""

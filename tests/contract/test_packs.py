@@ -12,6 +12,7 @@ from factory.forge.client import ForgejoClient
 from factory.forge.values import RepoName
 from factory.git.hardened import Git, GitTrouble
 from factory.git.values import ZERO
+from factory.vault.watch.forge_reads import ForgeReads
 from factory.vault.watch.wired import WiredGit
 from tests.contract.conftest import Site
 
@@ -104,6 +105,30 @@ def test_several_branches_and_one_of_our_own_making(
     assert git.push(more, LEDGER)
     git.fetch("main", LEDGER)
     assert git.text("for-each-ref", "--format=%(objectname)", "refs/heads/").split() == [more, new]
+
+
+def test_what_was_told_of_refs_is_not_asked_again_until_something_is_pushed(
+    site: Site, client: ForgejoClient, repo: RepoName, tmp_path: Path
+) -> None:
+    reads = ForgeReads(client, repo)
+    git = WiredGit(tmp_path / "told.git", f"{site.url}/{repo}.git", site.token("founder", "write:repository"), client,
+                   repo, reads.told)  # fmt: skip
+    git.fetch("main")
+
+    def asked() -> int:
+        before = client.requests
+        git.fetch("main")
+        return client.requests - before
+
+    new = site.commit(repo, "main", {"a.txt": "1\n"})
+    assert reads.refs("refs/heads/main") == {"refs/heads/main": new}
+    assert (asked(), git.text("rev-parse", "refs/heads/main")) == (1, new), "the pack, and not once more what is there"
+    assert asked() == 0
+    assert git.push(git.append("", files("a"), "")[-1], LEDGER)
+    newest = site.commit(repo, "main", {"a.txt": "2\n"})
+    assert (asked(), git.text("rev-parse", "refs/heads/main")) == (2, newest), "it may be otherwise by now"
+    reads.refs("refs/heads/auto")
+    assert asked() == 1, "of another ref nothing was told"
 
 
 def test_a_large_change_comes_as_one_pack(git: WiredGit, site: Site, client: ForgejoClient, repo: RepoName) -> None:

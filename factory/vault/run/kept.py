@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from factory.vault.action import Action
-from factory.vault.run.tools import Work
+from factory.vault.run.tools import EffectFailed, Work
 
 FOLDER = "evidence/"
 TAINT = "outside"
@@ -22,7 +22,10 @@ class FileEvidence:
     """``file_evidence``: nothing changes outside but a file that the daemon writes from the ledger."""
 
     def do(self, work: Work) -> Mapping[str, object]:
-        return {"path": path(_kind(work.order.action), work.tools.clock())}
+        kind = _kind(work.order.action)
+        if not _writable(kind):
+            raise EffectFailed(f"evidence of the kind {kind} has no file: the ops repo takes no folder of that name")
+        return {"path": path(kind, work.tools.clock())}
 
     def done(self, work: Work) -> bool:
         del work
@@ -35,14 +38,15 @@ def path(kind: str, at: datetime) -> str:
 
 
 def file(action: Action, run: str, at: datetime, results: Mapping[str, str]) -> tuple[str, str] | None:
-    """Path and text of the file, from what a run that was done at ``at`` gave; None where it gave no document."""
+    """Path and text of the file, from what a run that was done at ``at`` gave; None where it gave no document, or the
+    ops repo takes no file of that name: how the action ended is written all the same."""
     try:
         said = json.loads(results.get("value", ""))
     except ValueError:
         return None
-    if not isinstance(said, dict):
-        return None
     kind = _kind(action)
+    if not isinstance(said, dict) or not _writable(kind):
+        return None
     days = (path(kind, at), path(kind, at - timedelta(days=1)))  # it may have begun before midnight
     told = results.get("path", "")
     known = {"kind": kind, "action": action.id, "run": run, "taint": TAINT}
@@ -50,6 +54,11 @@ def file(action: Action, run: str, at: datetime, results: Mapping[str, str]) -> 
     return told if told in days else days[0], f"{text}\n"
 
 
+def _writable(kind: str) -> bool:
+    """What the form of a name lets through, and the writer of the ops repo does not: a dot at the end."""
+    return bool(kind) and not kind.endswith(".")
+
+
 def _kind(action: Action) -> str:
-    """The parameter of that name; its form is that of a folder's name, as the formula says."""
+    """The parameter of that name."""
     return str(action.params.get("kind", ""))

@@ -20,6 +20,7 @@ from factory.testing import builders as b
 from factory.vault.action import Action, Tier
 from factory.vault.people import rules
 from factory.vault.ports import Outcome, PullFact
+from factory.vault.run import kept
 from tests.integration.vault.house import (
     ADMIN,
     APPROVER,
@@ -288,10 +289,11 @@ def test_what_an_action_read_becomes_the_days_evidence(
     house: House, seen: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vault_view, "FILE_EVIDENCE", "stand_in")
+    monkeypatch.setattr(kept, "_kind", lambda action: action.params["place"])  # this house's formulas have no kind
     action, _ = end(house, seen, Outcome("done", "read", {"value": '{"status":200,"run":"forged"}'}))
     (over,) = seen.look().actions
     ((path, text),) = over.files
-    assert path == f"evidence/{action.params.get('kind', '')}/{over.at:%Y-%m-%d}.json"
+    assert path == f"evidence/here/{over.at:%Y-%m-%d}.json"
     told = json.loads(text)
     assert (told["status"], told["action"], told["taint"]) == (200, action.id, "outside")
     assert told["run"] != "forged"

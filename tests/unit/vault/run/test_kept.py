@@ -7,10 +7,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from factory.ops.routes import Route, route
+from factory.vault.formulas import TYPES
 from factory.vault.run import kept
 from tests.unit.vault.samples import ACTION
 
+NAME = TYPES["name"]
+assert NAME is not None
 AT = datetime(2026, 11, 29, 0, 0, 3, tzinfo=UTC)
 READ = replace(ACTION, params={"kind": "uptime", "host": "status.test"})
 
@@ -51,6 +57,14 @@ def test_the_day_is_that_of_the_run_and_the_folder_that_of_the_action(said: str,
     found = file(value="{}", path=said)
     assert found is not None
     assert found[0] == path
+
+
+@example("a.")
+@given(st.from_regex(NAME, fullmatch=True))
+def test_whatever_kind_may_be_asked_for_the_file_is_one_that_is_written(kind: str) -> None:
+    """One that the ops repo refuses would keep the end of its action from being told."""
+    found = kept.file(replace(READ, params={"kind": kind}), "r" * 32, AT, {"value": "{}"})
+    assert found is None if kind.endswith(".") else found is not None and route(found[0]) is Route.DIRECT
 
 
 @pytest.mark.parametrize("value", ["", "[]", '"text"', "{", "null"])

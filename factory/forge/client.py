@@ -48,7 +48,7 @@ _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 @cache
-def _authorities() -> ssl.SSLContext:
+def authorities() -> ssl.SSLContext:
     """Whose certificates count. Read once for all clients: it takes longer than most requests."""
     return httpx.create_ssl_context()
 
@@ -99,7 +99,7 @@ class ForgejoClient(PackCalls, IssueCalls, MergeCalls, ReleaseCalls, SettingsCal
         self._redact = Redactor(secrets)
         self._http = httpx.Client(
             transport=httpx.HTTPTransport(
-                verify=_authorities() if urlsplit(self.url).scheme == "https" else _nobody(),
+                verify=authorities() if urlsplit(self.url).scheme == "https" else _nobody(),
                 uds=str(uds) if uds else None,
                 # Shorter than any server's, so that a write is not lost on a connection that is just being closed.
                 limits=httpx.Limits(max_connections=16, max_keepalive_connections=4, keepalive_expiry=2.0),

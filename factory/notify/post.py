@@ -7,18 +7,17 @@ bot is its secret. No redirect is followed and no proxy of the environment is us
 from __future__ import annotations
 
 import json
-import ssl
 import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
 from typing import Any
 
 import httpx
 
 from factory import __version__
+from factory.forge.client import authorities
 from factory.forge.redact import Redactor
 from factory.notify.channel import Channel
 from factory.notify.dialects import outgoing
@@ -45,11 +44,6 @@ class Fate:
     """The channel's own wish."""
 
 
-@cache
-def _authorities() -> ssl.SSLContext:
-    return httpx.create_ssl_context()
-
-
 def post(
     channel: Channel, message: Message, *, timeout_s: float = TIMEOUT_S, clock: Callable[[], float] = time.monotonic
 ) -> Fate:
@@ -64,7 +58,7 @@ def post(
     until = clock() + 2 * timeout_s
     secure = request.url.scheme == "https"
     try:
-        with closing(httpx.HTTPTransport(verify=_authorities() if secure else False, trust_env=False)) as transport:
+        with closing(httpx.HTTPTransport(verify=authorities() if secure else False, trust_env=False)) as transport:
             response = transport.handle_request(request)
             with closing(response):
                 return _judged(response, _body(response, until, clock), redact)

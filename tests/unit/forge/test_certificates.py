@@ -20,7 +20,7 @@ def test_the_authorities_are_read_once_for_all_clients_and_only_for_https(monkey
         load(context, *given, **named)
 
     monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", counted)
-    client._authorities.cache_clear()
+    client.authorities.cache_clear()
     ForgejoClient("http://127.0.0.1:3000").close()
     assert read == []
     for url in ("https://forge.test", "HTTPS://forge.test", "https://other.test"):
@@ -29,8 +29,8 @@ def test_the_authorities_are_read_once_for_all_clients_and_only_for_https(monkey
 
 
 def test_a_certificate_is_always_judged() -> None:
-    for context in (client._authorities(), client._nobody()):
+    for context in (client.authorities(), client._nobody()):
         assert context.verify_mode is ssl.CERT_REQUIRED
         assert context.check_hostname
-    assert client._authorities().get_ca_certs()
+    assert client.authorities().get_ca_certs()
     assert not client._nobody().get_ca_certs(), "in the clear none is asked for; were one, it would be refused"

@@ -60,6 +60,8 @@ class Attempt:
         self._began = time.monotonic()
         self._loose = False
         """Whether something ran that could change things without asking the gate."""
+        self._holds = False
+        """Whether something ran that was given a secret itself."""
 
     def stop(self, why: str) -> None:
         """Let nothing more through, and end what runs."""
@@ -97,7 +99,11 @@ class Attempt:
         for hit in log.hits:
             log.line(f"printed and cut out: {hit}")
         words = said(words, self.redactor)
-        return Outcome(state, words, fields, log.end())
+        outcome = Outcome(state, words, fields, log.end())
+        if self._holds and self.tools.ends_s:
+            # It could spell the secret out by when it ends; what the host did meanwhile is asked for by the gate.
+            self.stopped.wait(-(time.monotonic() - self._began) % self.tools.ends_s)
+        return outcome
 
     def _log(self) -> tuple[str, RunLog]:
         """The run's name on this disk and its log. A probe may look several times, a run begins once."""
@@ -207,6 +213,7 @@ class Attempt:
         if order.formula.effect_class == "D":
             self.gate.begin()  # nothing asks for what it does inside: so at least nothing begins late
         with control, out:
+            self._holds = bool(secrets)
             self._loose = order.formula.effect_class == "D" or any(bind.writable for bind in folders)
             ended = chamber.run(
                 sandbox, confined, log, seconds=self._left(), lock_fd=self.lock_fd, started=self.started,

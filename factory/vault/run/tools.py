@@ -64,6 +64,8 @@ class Tools:
     connect: broker.Connect = broker.connect
     minute_s: float = 60.0
     """Seconds of one of a formula's minutes."""
+    ends_s: float = 15.0
+    """The end of a run that held a secret is told at multiples of so many seconds since its start (attack 29)."""
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     monotonic: Callable[[], float] = time.monotonic
 

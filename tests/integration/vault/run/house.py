@@ -181,7 +181,7 @@ class House:
             "state": self.state, "host": HOST, "instance": INSTANCE, "sandbox": lambda: self.sandbox,
             "fence": self._fence, "secret": lambda name, order: self.secrets[name], "project": self.project,
             "forge": self.forge or no_forge, "never": self.never, "connect": self.outside.connect,
-            "clock": lambda: NOW, "wake": self.woken.set,
+            "clock": lambda: NOW, "wake": self.woken.set, "ends_s": 0.0,
         }  # fmt: skip
         return Tools(**{**values, **more})
 

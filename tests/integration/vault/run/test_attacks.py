@@ -11,6 +11,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
@@ -31,6 +32,7 @@ from factory.vault.run.inside import layout
 from factory.vault.run.redact import Redactor
 from factory.vault.run.result import MAX_TOTAL, taken
 from factory.vault.run.runlog import RunLog
+from factory.vault.run.tools import Tools
 from tests.integration.vault.attacks.register import RUNS, Seen, attack
 from tests.integration.vault.run.house import CANARY, House, asking, formula, shipped
 
@@ -153,7 +155,7 @@ SAYS = ("{:.1f} bits a run without a result, {:.1f} where it may read from hosts
 def test_attack_29_measured_capacity(house: House, monkeypatch: pytest.MonkeyPatch) -> Seen:
     """Every way to end that a run can choose, against what is seen of it outside: the outcome without its log's
     digest, which no two runs share. Sizes need no buckets: who sees how long a field is reads it, and no other size
-    is told. When it ends is another matter: that is seen to the second."""
+    is told. When it ends is the next test's."""
     house.secrets["TOKEN"] = CANARY
 
     @cache
@@ -205,6 +207,39 @@ def test_attack_29_measured_capacity(house: House, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(attempt.Attempt, "_result", told)
     outside.cache_clear()
     return Seen("-", SAYS.format(*bits), ran(capacity(fields) > 1))
+
+
+@attack(29, "When a run that holds a secret ends", vault="four moments a minute: 4.3 bits in five minutes",
+        check="its end is told at whole quarters of a minute since its start")
+def test_attack_29_said_by_when_it_ends(house: House) -> Seen:
+    """Two runs of other lengths, side by side: with steps of time, nobody outside can tell one from the other."""
+    house.secrets["TOKEN"] = CANARY
+
+    def ends(step: float, *, secrets: tuple[str, ...] = ("TOKEN",)) -> list[float]:
+        """Seconds from the start of a run of no time, and of one of a second, until each is told to have ended."""
+        runner = house.runner(ends_s=step)
+        orders = [house.order(formula(f"import time; time.sleep({long})"), secrets=secrets) for long in (0, 1)]
+        told: dict[str, float] = {}
+        began = time.monotonic()
+        for order in orders:
+            runner.start(order)
+        while len(told) < len(orders):
+            assert time.monotonic() < began + 60
+            house.woken.wait(0.2)
+            house.woken.clear()
+            for order, outcome in runner.finished():
+                assert outcome.state == "done"
+                told[order.run] = time.monotonic() - began
+        return [told[order.run] for order in orders]
+
+    short, long = ends(5.0)
+    assert 5.0 <= short < 10.0
+    assert 5.0 <= long < 10.0
+    assert ends(5.0, secrets=())[0] < 5.0, "who holds nothing has nothing to say"
+    apart = ends(0.0)
+    moments = 5 * 60 / Tools.ends_s
+    return Seen("-", f"four moments a minute: {math.log2(moments):.1f} bits in five minutes",
+                ran(apart[1] - apart[0] > 0.5))  # fmt: skip
 
 
 @attack(29, "What a run says by the requests that are refused, or that no host answers: names, paths, how many, in "

@@ -115,7 +115,7 @@ def decide(case: Case) -> Verified:
     same = (seen.get("generation"), seen.get("settings")) == (s.generation, s.digest)
     what = (s.changed or "branch rules, people or settings")[:300]
     must(same and seen.get("since", case.now) <= pull.opened, "settings-changed",
-         f"the ops repo is not set as it was when this was opened: {what}")  # fmt: skip
+         f"the ops repo is not set as it was when this was opened, or nobody watched it since: {what}")  # fmt: skip
     return Verified(action, formula, decision, pull, approvers)
 
 

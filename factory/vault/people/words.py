@@ -129,7 +129,7 @@ MEANINGS: Mapping[str, Meaning] = {
     "expired": Meaning("it expired before it could start", _AGAIN, "nothing: approve sooner next time"),
     "settings-wrong": Meaning("the forge's rules are not as they must be", "wait, then ask again",
                               f"`factory doctor` says what; {_ADMIN}"),
-    "settings-changed": Meaning("rules or people of the ops repo changed while it was open", _AGAIN,
+    "settings-changed": Meaning("while it was open, the ops repo's rules or people changed, or nobody watched", _AGAIN,
                                 "if the change was meant, approve it when it is asked for again"),
     "changed": _forged("what was about to start is not what was verified"),
     # the ledger itself

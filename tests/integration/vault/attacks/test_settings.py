@@ -299,7 +299,7 @@ def test_what_is_asked_for_just_after_people_changed_is_refused_and_can_be_asked
     facts = shown(own.host.deployment, asked.id)
     login, number = own.site.login(OUTSIDER), own.ids[OUTSIDER]
     assert facts["stands"] == (
-        "was refused: the ops repo is not set as it was when this was opened: "
+        "was refused: the ops repo is not set as it was when this was opened, or nobody watched it since: "
         f"{login}: no collaborator, now read (account {number})"
     )
     assert facts["next"]["asker"] == "ask again: `factory vault request`"

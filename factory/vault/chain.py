@@ -113,16 +113,11 @@ class Chain:
 
     def _drafts(self, entries: Sequence[Entry], also: Also) -> list[Entry]:
         """What may be written on this tip, one after the other, by folding it on a copy."""
-        trial, drafts = _copy(self.ledger), []
+        trial, drafts, now = Ledger(), [], self.ledger
+        trial.__dict__.update({**now.__dict__, "states": dict(now.states), "trust": list(now.trust)})
         for entry in entries:
             draft = replace(entry, seq=trial.count, prev=self.ledger.tip)
             if not trial.why_not(draft) and not also(trial, draft):
                 drafts.append(draft)
                 trial.apply(draft, self.ledger.tip)
         return drafts
-
-
-def _copy(ledger: Ledger) -> Ledger:
-    copy = Ledger()
-    copy.__dict__.update({**ledger.__dict__, "states": dict(ledger.states), "trust": list(ledger.trust)})
-    return copy

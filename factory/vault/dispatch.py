@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from factory.vault.ports import Outcome
 
 
-AT_ONCE = 16
-"""Runs of one tier at the same time here, so that a flood of low ones does not hold up a high one. No more verdicts
-are written in one turn either, so that the first may start before the last is judged."""
+AT_ONCE = 64
+"""Runs of one tier at the same time here, so that a flood of low ones does not hold up a high one. Half as many
+verdicts are written in one turn, so that the first may start before the last is judged."""
 TRIES = 3
 START_S = 30
 """From before STARTED is pushed to the first effect, on our own clock: a paused process wakes up too late."""
@@ -128,8 +128,9 @@ class Dispatcher:
         whole = list(self._whole(main))
         if any(entry.kind == "TRUST" for entry in whole):
             return whole
+        self._h.forge.ahead(self._look.place(id)["head"] for id in merged[:AT_ONCE // 2])
         return [*whole, *(e for name in opened for e in self._told(name, self._seen(name))),
-                *islice((e for id in merged for e in self._told(id, self._judged(id), "REFUSED")), AT_ONCE),
+                *islice((e for id in merged for e in self._told(id, self._judged(id), "REFUSED")), AT_ONCE // 2),
                 *(e for state in under_way for e in self._told(state.id, self._settled(state)))]  # fmt: skip
 
     def _whole(self, main: str) -> Iterable[Entry]:
@@ -288,7 +289,9 @@ class Dispatcher:
     def _starts(self) -> Iterable[Entry]:
         """STARTED for what this process claimed; where it may not start any more, REVOKED, or PARKED if a lost run of
         it may have had its effect."""
-        for state in [s for s in self.ledger.states.values() if s.kind == "CLAIMED" and s.by == self.me]:
+        mine = [s for s in self.ledger.states.values() if s.kind == "CLAIMED" and s.by == self.me]
+        self._h.forge.ahead(self._look.place(state.id)["head"] for state in mine)
+        for state in mine:
             clean = not state.started or state.verified["class"] == "C"
             yield from self._told(state.id, self._start(state), "REVOKED" if clean else "PARKED")
 

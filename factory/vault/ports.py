@@ -7,7 +7,7 @@ about reviews), signatures can.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -87,6 +87,10 @@ class Forge(Protocol):
         """Full names that begin so -> object ids, as they are now; one request, no process."""
 
     def repo(self) -> Repo: ...
+
+    def ahead(self, heads: Iterable[str]) -> None:
+        """``pulls`` of each will be asked next: it may begin with all of them together, and not sooner than now. What
+        was not asked for by the next ``refs`` is forgotten. Never raises."""
 
     def pulls(self, head: str) -> tuple[PullFact, ...]:
         """Those whose recorded head is this commit, as they are now."""

@@ -137,6 +137,25 @@ def test_a_burst_asks_once_a_second_what_all_requests_share(site, done: Done) ->
     assert all_of_it() == first
 
 
+def test_what_is_asked_ahead_is_what_would_be_told_and_counts_once(site, done: Done) -> None:
+    """Of several requests at once; what happens after an answer was given out shows in the next one."""
+    made = [request(site, done) for _ in range(3)]
+    heads = [head for _, _, head in made]
+    own = reads(done)
+    own.ahead([*heads, "", "f" * 40])
+    assert [own.pulls(head) for head in heads] == [reads(done).pulls(head) for head in heads]
+    assert own.pulls("f" * 40) == ()
+    own.ahead(heads)
+    own.refs("refs/heads/main")  # the next turn
+    number, _, head = made[0]
+    approve(done, number, head)
+    assert [len(fact.reviews) for fact in own.pulls(head)] == [1]
+    own.ahead(heads)
+    assert [len(fact.reviews) for fact in own.pulls(head)] == [1]
+    approve(done, number, head)
+    assert [len(fact.reviews) for fact in own.pulls(head)] == [2]
+
+
 def test_attack_1_a_push_after_the_approval_shows(site, done: Done) -> None:
     number, branch, head = request(site, done)
     approve(done, number, head)

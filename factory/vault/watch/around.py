@@ -4,7 +4,7 @@ is, and can do one thing, freeze the vault. Not part of the trusted part."""
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +28,9 @@ class Around:
 
     def repo(self) -> Repo:
         return self.forge.repo()
+
+    def ahead(self, heads: Iterable[str]) -> None:
+        self.forge.ahead(heads)
 
     def pulls(self, head: str) -> tuple[PullFact, ...]:
         return self.forge.pulls(head)

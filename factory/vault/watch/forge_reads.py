@@ -7,8 +7,9 @@ The addresses in commits name contributors, and those only lose a right by it. A
 from __future__ import annotations
 
 import json
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
@@ -19,6 +20,7 @@ from factory.forge.values import RepoName, TimelineEvent, User
 from factory.forge.values import Review as ForgeReview
 from factory.vault.approval import Review
 from factory.vault.ports import PullFact, Repo, Unclear
+from factory.vault.watch.ahead import Ahead
 
 T = TypeVar("T")
 SECOND = timedelta(seconds=1)
@@ -46,6 +48,7 @@ class ForgeReads:
         self._heads = _Brief(clock, self._read_heads)
         self._listed = _Brief(clock, lambda: _ids(client.writers(self._ops)))
         self._time = _Brief(clock, self._read_time)
+        self._ahead = Ahead(self._asked)
         self.told = Told()
 
     def follow(self, ops: RepoName) -> None:
@@ -53,6 +56,7 @@ class ForgeReads:
         self._ops = ops
 
     def refs(self, *prefixes: str) -> Mapping[str, str]:
+        self._ahead.forget()
         with unclear():
             found = self._client.ls_refs(self._ops, prefixes)
         self.told.hear(prefixes, found)
@@ -64,7 +68,13 @@ class ForgeReads:
             found = self._client.repo(self._ops)
         return Repo(self._client.url, found.id, found.name.owner, found.name.name)
 
+    def ahead(self, heads: Iterable[str]) -> None:
+        self._ahead.begin([head for head in heads if head])
+
     def pulls(self, head: str) -> tuple[PullFact, ...]:
+        return self._ahead.of(head)
+
+    def _asked(self, head: str) -> tuple[PullFact, ...]:
         found = []
         for number in self._numbers(head):
             try:
@@ -166,15 +176,18 @@ class _Brief(Generic[T]):
     def __init__(self, clock: Callable[[], float], ask: Callable[[], T]) -> None:
         self._clock, self._ask = clock, ask
         self._last: tuple[float, T] | None = None
+        self._lock = threading.RLock()
 
     def now(self) -> T:
-        last = self._last
-        return last[1] if last is not None and self._clock() - last[0] < FRESH_S else self.anew()
+        with self._lock:
+            last = self._last
+            return last[1] if last is not None and self._clock() - last[0] < FRESH_S else self.anew()
 
     def anew(self) -> T:
-        began = self._clock()
-        self._last = (began, self._ask())
-        return self._last[1]
+        with self._lock:
+            began = self._clock()
+            self._last = (began, self._ask())
+            return self._last[1]
 
 
 class _Gone(Exception):

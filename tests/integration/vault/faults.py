@@ -8,7 +8,7 @@ comes up. A pause lets all others go on for a while, in the middle of somebody's
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -255,6 +255,9 @@ class Outside:
 
     def repo(self) -> Repo:
         return self._step("repo").repo_
+
+    def ahead(self, heads: Iterable[str]) -> None:
+        """What this double knows it knows already."""
 
     def pulls(self, head: str) -> tuple[PullFact, ...]:
         house = self._step("pulls")

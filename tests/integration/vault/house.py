@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -300,6 +300,9 @@ class _Forge:
 
     def repo(self) -> Repo:
         return self._up().repo_
+
+    def ahead(self, heads: Iterable[str]) -> None:
+        """What this double knows it knows already."""
 
     def pulls(self, head: str) -> tuple[PullFact, ...]:
         numbers = numbers_of(self.refs("refs/pull/"), head)

@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,6 +86,9 @@ class Outside:
 
     def repo(self) -> Repo:
         return self.repo_
+
+    def ahead(self, heads: Iterable[str]) -> None:
+        """What this double knows it knows already."""
 
     def pulls(self, head: str) -> tuple[PullFact, ...]:
         return (self.pulls_[self.heads[head]],) if head in self.heads else ()

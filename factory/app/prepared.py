@@ -12,18 +12,17 @@ from factory.errors import ConfigInvalid, ForgeRefused, PolicyDenied
 from factory.forge.client import ForgejoClient
 from factory.forge.releases import TagRule
 from factory.forge.settings import protection_body
-from factory.forge.setup import (
+from factory.forge.setup.observed import Observed, RepoObserved
+from factory.forge.setup.steps import (
     ActionsOff,
     AddLabel,
     CreateAccount,
     CreateRepo,
     MintToken,
-    Observed,
     OnlyMerge,
     Propose,
     Protect,
     ProtectTags,
-    RepoObserved,
     SetCollaborator,
     SetupStep,
     Unprotect,

@@ -28,16 +28,10 @@ from factory.config.host import host_path, load_host, write_host
 from factory.config.model import DEFAULT_ACCOUNTS, Ci, FactoryConfig, HostConfig, Mode
 from factory.errors import ConfigInvalid, UsageError
 from factory.forge.client import ForgejoClient
-from factory.forge.setup import (
-    CreateRepo,
-    Observed,
-    Propose,
-    SetupStep,
-    apply,
-    observe,
-    plan_setup,
-    working_tokens,
-)
+from factory.forge.setup.apply import apply
+from factory.forge.setup.observed import Observed, observe, working_tokens
+from factory.forge.setup.plan import plan_setup
+from factory.forge.setup.steps import CreateRepo, Propose, SetupStep
 from factory.forge.values import Repo, RepoName
 from factory.forge.versions import TOKENS_LIMITED_TO_REPOS
 from factory.forge.wanted import Wanted

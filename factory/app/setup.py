@@ -29,7 +29,8 @@ from factory.config.host import host_path, load_host, write_host
 from factory.config.model import DEFAULT_ACCOUNTS, HostConfig, Mode
 from factory.errors import ConfigInvalid, Conflict, ForgeRefused, PolicyDenied, UsageError
 from factory.forge.client import ForgejoClient
-from factory.forge.setup import Observed, plan_setup
+from factory.forge.setup.observed import Observed
+from factory.forge.setup.plan import plan_setup
 from factory.forge.values import ForgeVersion, RepoName
 from factory.process import service
 from factory.process.lock import try_hold

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 from factory.config.model import DEFAULT_ACCOUNTS
 from factory.forge.client import ForgejoClient
-from factory.forge.setup import Credentials, apply, observe, plan_setup
+from factory.forge.setup.apply import Credentials, apply
+from factory.forge.setup.observed import observe
+from factory.forge.setup.plan import plan_setup
 from factory.forge.values import Label, RepoName
 from factory.forge.wanted import Wanted, wanted_setup
 from factory.ops.routes import unprotected_patterns

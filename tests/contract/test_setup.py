@@ -18,7 +18,10 @@ from factory.config.model import DEFAULT_ACCOUNTS
 from factory.errors import ForgeRefused
 from factory.forge.client import ForgejoClient
 from factory.forge.settings import ONLY_MERGE
-from factory.forge.setup import (
+from factory.forge.setup.apply import apply
+from factory.forge.setup.observed import observe, working_tokens
+from factory.forge.setup.plan import plan_setup
+from factory.forge.setup.steps import (
     ActionsOff,
     CreateAccount,
     MintToken,
@@ -27,10 +30,6 @@ from factory.forge.setup import (
     Protect,
     SetCollaborator,
     Unprotect,
-    apply,
-    observe,
-    plan_setup,
-    working_tokens,
 )
 from factory.forge.values import BranchProtection, RepoName, ReviewState
 from factory.forge.wanted import SCOPES, wanted_setup

@@ -16,7 +16,9 @@ from factory.errors import FactoryError, ForgeError
 from factory.forge.client import ForgejoClient
 from factory.forge.releases import TagRule
 from factory.forge.settings import differences
-from factory.forge.setup import Propose, SetupStep, observe, plan_setup, tag_steps, working_tokens
+from factory.forge.setup.observed import observe, working_tokens
+from factory.forge.setup.plan import plan_setup, tag_steps
+from factory.forge.setup.steps import Propose, SetupStep
 from factory.forge.values import BranchProtection, ForgeVersion, Label, RepoName
 from factory.forge.versions import NEWEST, OLDEST, is_supported, missing
 from factory.forge.wanted import Wanted, wanted_setup

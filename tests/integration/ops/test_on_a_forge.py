@@ -15,7 +15,9 @@ from factory.config.factory import load_factory, with_mode
 from factory.config.model import DEFAULT_ACCOUNTS, Mode
 from factory.errors import ForgeRefused
 from factory.forge.client import ForgejoClient
-from factory.forge.setup import apply, observe, plan_setup
+from factory.forge.setup.apply import apply
+from factory.forge.setup.observed import observe
+from factory.forge.setup.plan import plan_setup
 from factory.forge.values import RepoName, ReviewState
 from factory.forge.wanted import wanted_setup
 from factory.git import objects

@@ -10,22 +10,21 @@ from factory.config.model import DEFAULT_ACCOUNTS
 from factory.errors import ConfigInvalid
 from factory.forge.releases import TagRule
 from factory.forge.settings import ONLY_MERGE
-from factory.forge.setup import (
+from factory.forge.setup.observed import Observed, RepoObserved
+from factory.forge.setup.plan import plan_setup
+from factory.forge.setup.steps import (
     ActionsOff,
     AddLabel,
     CreateAccount,
     CreateRepo,
     MintToken,
-    Observed,
     OnlyMerge,
     Propose,
     Protect,
     ProtectTags,
-    RepoObserved,
     SetCollaborator,
     SetupStep,
     Unprotect,
-    plan_setup,
 )
 from factory.forge.values import MERGE_STYLES, BranchProtection, ForgeVersion, Label, Repo, RepoName
 from factory.forge.wanted import SCOPES, Wanted, wanted_setup

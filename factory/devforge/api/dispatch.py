@@ -9,7 +9,23 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from factory.devforge.api import files, forks, hooks, issues, misc, orgs, pulls, refs, releases, repos, tag_rules, talk
+from factory.devforge.api import (
+    commits,
+    files,
+    forks,
+    hooks,
+    issues,
+    misc,
+    orgs,
+    pulls,
+    refs,
+    releases,
+    repos,
+    statuses,
+    tag_rules,
+    talk,
+    trees,
+)
 from factory.devforge.api.call import NULL, Answer, Call, Moved
 from factory.devforge.api.router import ROUTER
 from factory.devforge.errors import Refusal, Unauthorized, forbidden, not_found
@@ -20,7 +36,9 @@ from factory.errors import FactoryError
 
 PREFIX = "/api/v1"
 # Importing them registers their routes.
-GROUPS = (files, forks, hooks, issues, misc, orgs, pulls, refs, releases, repos, tag_rules, talk)
+GROUPS = (
+    commits, files, forks, hooks, issues, misc, orgs, pulls, refs, releases, repos, statuses, tag_rules, talk, trees,
+)  # fmt: skip
 
 _log = logging.getLogger("factory.devforge")
 _NO_CACHE = "max-age=0, private, must-revalidate, no-transform"

@@ -6,8 +6,8 @@ from typing import Any
 
 from factory.devforge import guard, merge, moves
 from factory.devforge.api.call import NULL, Answer, Call, created, nothing
-from factory.devforge.api.files import resolve
 from factory.devforge.api.repos import R
+from factory.devforge.api.revisions import resolve
 from factory.devforge.api.router import ROUTER
 from factory.devforge.errors import Refusal, forbidden, invalid, not_found
 from factory.devforge.moves import Change

@@ -9,8 +9,8 @@ from urllib.parse import quote, urlsplit
 
 from factory.devforge import moves
 from factory.devforge.api.call import Answer, Call, created, nothing
-from factory.devforge.api.files import resolve
 from factory.devforge.api.repos import R
+from factory.devforge.api.revisions import resolve
 from factory.devforge.api.router import ROUTER
 from factory.devforge.errors import Refusal, invalid, not_found
 from factory.devforge.moves import Change

@@ -156,6 +156,11 @@ def instructions(steps: Iterable[SetupStep], prepared: Prepared) -> tuple[str, .
     return tuple(line for line in said if line)
 
 
+def things(count: int) -> str:
+    """How many of them are left, in words."""
+    return "one thing" if count == 1 else f"{count} things"
+
+
 def _instruction(step: SetupStep, prepared: Prepared) -> str:
     match step:
         case CreateAccount(login):

@@ -1,8 +1,9 @@
 """Setting a project up: accounts, repos, seeds, rules.
 
 Everything is looked at before anything is changed, and every step looks first, so an interrupted set-up is completed by
-running it again. Where the code comes from is ``sources``, webhooks ``webhooks``, issue forms ``offering``, a forge
-where we are no admin ``prepared``.
+running it again. The looking is ``setting``, the doing ``completing``; where the code comes from is ``sources``, what
+the ops repo begins with ``seeding``, webhooks ``webhooks``, issue forms ``offering``, a forge where we are no admin
+``prepared``.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from shlex import quote
 
 from factory.app import projects, webhooks
 from factory.app.asked import Done, Request
+from factory.app.completing import complete
 from factory.app.deployment import free_port, is_free
 from factory.app.prepared import read_tokens
 from factory.app.projects import ProjectState
 from factory.app.services import ensure_forge, folder, forge_home
-from factory.app.setting import Setting, Site
+from factory.app.setting import Setting
+from factory.app.site import Site
 from factory.app.sources import Source, address, looked_at, project_name
 from factory.app.wishes import guessed, push_lines, source_notes, wanted_of
 from factory.config.home import create_home
@@ -164,7 +167,7 @@ def set_up(request: Request, *, now: datetime, said: Callable[[str], None], dry_
             setting.refuse_without_admin()
             _make_home(host, there)
             stack.enter_context(_alone(host))
-        return setting.do()
+        return complete(setting)
 
 
 def _make_home(host: HostConfig, there: bool) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from factory.app import deployment, projects, setting
+from factory.app import completing, deployment, projects, seeding
 from factory.app import setup as setup_module
 from factory.cli.main import main
 from factory.forge.client import ForgejoClient
@@ -53,9 +53,10 @@ def write_to_the_forge(_client: object, method: str, path: str, **_more: object)
 
 
 ForgejoClient.ask = dying(ForgejoClient.ask, write_to_the_forge)  # type: ignore[method-assign]
-setting.push = dying(setting.push, lambda _at, remote, *_: f"push {remote.url.rpartition('/')[2]}")
-setting.write_private = dying(setting.write_private, lambda path, *_: f"file {path.parent.name}")
-setting.write_host = dying(setting.write_host, lambda *_: "host, with the project")
+for pushing in (completing, seeding):
+    pushing.push = dying(pushing.push, lambda _at, remote, *_: f"push {remote.url.rpartition('/')[2]}")  # type: ignore[attr-defined]
+completing.write_private = dying(completing.write_private, lambda path, *_: f"file {path.parent.name}")
+completing.write_host = dying(completing.write_host, lambda *_: "host, with the project")
 setup_module.write_host = dying(setup_module.write_host, lambda *_: "host")
 projects.save = dying(projects.save, lambda *_: "project state")
 deployment.write_private = dying(deployment.write_private, lambda path, *_: f"file {path.parent.name}")

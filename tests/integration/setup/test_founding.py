@@ -107,11 +107,11 @@ def test_a_set_up_that_was_cut_off_before_the_ledger_goes_on(somebody: Somebody,
 def as_before_the_vault(somebody: Somebody) -> None:
     """The ops repo as an older set-up made it: no policy, and a ledger with nothing in it."""
     with pytest.MonkeyPatch.context() as patch:
-        from factory.app import founding, setting
+        from factory.app import completing, founding, seeding
 
-        patch.setattr(setting, "OPS_BRANCHES", {name: {} for name in ("auto", "ledger", "journal")})
-        patch.setattr(setting.Setting, "_people_ids", lambda self: {})
-        patch.setattr(setting, "found", lambda *_: founding.Begun("none"))
+        patch.setattr(seeding, "OPS_BRANCHES", {name: {} for name in ("auto", "ledger", "journal")})
+        patch.setattr(seeding, "_people_ids", lambda setting: {})
+        patch.setattr(completing, "found", lambda *_: founding.Begun("none"))
         somebody.init(somebody.folder / "hello")
 
 

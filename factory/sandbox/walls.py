@@ -1,4 +1,4 @@
-"""``doctor``'s proofs: every wall attacked from inside (``probe.py``), with things planted on this side to be found."""
+"""``doctor``'s proofs: every wall attacked from inside (``probe``), with things planted on this side to be found."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import SandboxUnavailable
+from factory.sandbox import pyz
 from factory.sandbox.protocol import Bind, Confinement, Limits, Sandbox, Wall
 
-PROBE = Path(__file__).with_name("probe.py")
-_INSIDE = "/run/factory/in/probe.py"
+PROBE = "factory.sandbox.probe"
+_INSIDE = "/run/factory/in/probe.pyz"
 LIMITS = Limits(memory_bytes=512 << 20, pids=64, file_bytes=8 << 20, cpu_s=30)
 _TMP_BYTES = 4 << 20
 _WAIT_S = 30.0
@@ -52,6 +53,7 @@ def attack(
     it is judged by. Raises SandboxUnavailable when it could not be run.
     """
     with _host() as host:
+        program = pyz.build(host.root / "program", f"{PROBE}.main", {PROBE: Path(__file__).with_name("probe")})
         given: dict[str, Any] = {
             "paths": [str(host.token), str(host.neighbour), *paths],
             "paths_to_write": [str(host.root), "/etc", "/usr", "/usr/local/bin", "/var", "/run", "/dev", "/sys"],
@@ -72,7 +74,7 @@ def attack(
             cwd="/work",
             binds=(
                 *binds,
-                Bind(PROBE, _INSIDE),
+                Bind(program, _INSIDE),
                 Bind(host.work, "/work", writable=True),
                 Bind(host.tools, "/opt/probe"),
             ),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from factory.sandbox.probe import ATTACKS
+from factory.sandbox.probe.main import ATTACKS
 
 pytestmark = pytest.mark.needs_bwrap
 

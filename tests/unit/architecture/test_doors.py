@@ -110,7 +110,8 @@ DOORS = {
             "factory/sandbox/starter/bare.py": STARTER,
             "factory/sandbox/starter/main.py": STARTER,
             "factory/sandbox/starter/user.py": STARTER,
-            "factory/sandbox/probe.py": STDLIB_INSIDE,
+            "factory/sandbox/probe/excess.py": STDLIB_INSIDE,
+            "factory/sandbox/probe/rights.py": STDLIB_INSIDE,
             "factory/sandbox/inside/launch.py": STDLIB_INSIDE,
             "factory/vault/run/inside/command.py": STDLIB_INSIDE,
         },
@@ -128,7 +129,7 @@ DOORS = {
         environment,
         ("factory/config/", "factory/cli/", "factory/session/inside/", "factory/vault/run/inside/"),
         "import os\nos.getenv('HOME')",
-        {"factory/sandbox/probe.py": "an attacker in the sandbox that looks for secrets in its environment"},
+        {"factory/sandbox/probe/reading.py": "an attacker in the sandbox that looks for secrets in its environment"},
     ),
 }
 

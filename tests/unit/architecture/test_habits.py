@@ -15,7 +15,7 @@ PRINTING = {
     "factory/gateway/runs.py": "its own process; stderr is its log",
     "factory/gateway/server.py": "its own process; the line its starter reads, and stderr as its log",
     "factory/sandbox/starter/main.py": "a program of its own; stderr is where its starter reads",
-    "factory/sandbox/probe.py": "a program of its own; its answers are its stdout",
+    "factory/sandbox/probe/": "a program of its own; its answers are its stdout",
     "factory/sandbox/inside/": "programs in the sandbox; their stdout and stderr are what the host reads",
     "factory/vault/run/inside/": "programs in the sandbox; their stdout and stderr are what the host reads",
     "factory/session/inside/": "programs in the sandbox; their stdout and stderr are what the host reads",

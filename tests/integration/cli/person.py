@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import re
 import shlex
 import socket
@@ -55,6 +56,27 @@ class Person:
         assert code is None or ran.code == code, f"factory {words} ended with {ran.code}\n{ran.out}\n{ran.err}"
         assert "Traceback" not in ran.err
         return ran
+
+    def asked(self, *words: str, answers: Mapping[str, str]) -> str:
+        """``factory words...`` as a process at a terminal of its own, where each of these questions is awaited and
+        answered; all that the terminal showed. It must end well."""
+        master, slave = os.openpty()
+        child = subprocess.Popen(
+            ["setsid", "--ctty", "--wait", sys.executable, "-m", "factory", *words], env=self.environment,
+            cwd=self.project, stdin=slave, stdout=slave, stderr=slave,
+        )  # fmt: skip
+        os.close(slave)
+        shown = ""
+        for question, answer in answers.items():
+            while question not in shown:
+                shown += os.read(master, 4096).decode()
+            os.write(master, f"{answer}\n".encode())
+        with contextlib.suppress(OSError):  # the terminal closes with its last program
+            while piece := os.read(master, 4096):
+                shown += piece.decode()
+        os.close(master)
+        assert child.wait(timeout=30) == 0, shown
+        return shown
 
     def shown(self, text: str) -> str:
         """The text with what differs from run to run replaced."""

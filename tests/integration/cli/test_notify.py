@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import subprocess
 import sys
@@ -117,22 +116,8 @@ def test_it_is_read_from_stdin_where_no_file_is_named(settled: Person) -> None:
 
 
 def test_a_prompt_shows_nothing_of_it(settled: Person) -> None:
-    master, slave = os.openpty()
-    words = [sys.executable, "-m", "factory", "notify", "add", "phone", "ntfy", "--no-test"]
-    child = subprocess.Popen(["setsid", "--ctty", "--wait", *words], stdin=slave, stdout=slave, stderr=slave,
-                             env=settled.environment)  # fmt: skip
-    os.close(slave)
-    shown = ""
-    for question, answer in (("topic's address", f"https://ntfy.test/{TOPIC}"), ("access token", "tk_secret")):
-        while question not in shown:
-            shown += os.read(master, 4096).decode()
-        os.write(master, f"{answer}\n".encode())
-    try:
-        while piece := os.read(master, 4096):
-            shown += piece.decode()
-    except OSError:
-        assert child.wait(timeout=30) == 0, shown  # the terminal closes with its last program
-    os.close(master)
+    answers = {"topic's address": f"https://ntfy.test/{TOPIC}", "access token": "tk_secret"}
+    shown = settled.asked("notify", "add", "phone", "ntfy", "--no-test", answers=answers)
     assert TOPIC not in shown
     assert "tk_secret" not in shown
     kept = settled.home / "state" / "notify" / "phone.secret"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -237,21 +236,7 @@ def test_stdin_and_a_prompt_that_shows_nothing(settled: Person, file: Path) -> N
     timeout=60)
     assert (empty.returncode, "nothing was given" in empty.stderr) == (2, True)
 
-    master, slave = os.openpty()
-    child = subprocess.Popen(["setsid", "--ctty", "--wait", *words], stdin=slave, stdout=slave, stderr=slave,
-    env=settled.environment)
-    os.close(slave)
-    shown = ""
-    for question in ("value of TOKEN", "Repeat"):
-        while question not in shown:
-            shown += os.read(master, 4096).decode()
-        os.write(master, f"{VALUE}\n".encode())
-    try:
-        while piece := os.read(master, 4096):
-            shown += piece.decode()
-    except OSError:
-        assert child.wait(timeout=30) == 0, shown  # the terminal closes with its last program
-    os.close(master)
+    shown = settled.asked("secret", "set", "TOKEN", answers={"value of TOKEN": VALUE, "Repeat": VALUE})
     assert VALUE not in shown
     assert "proposed: " in shown
 

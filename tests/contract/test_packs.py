@@ -187,7 +187,7 @@ def test_a_repo_that_is_gone_or_a_token_without_the_right_is_trouble(
         with pytest.raises(GitTrouble):
             other.push(draft, LEDGER)
     assert tip(client, repo) == ""
-    site.call("DELETE", f"/repos/{repo}")
+    assert site.call("DELETE", f"/repos/{repo}").status_code == 204
     with pytest.raises(GitTrouble):
         git.fetch("main")
     with pytest.raises(GitTrouble):

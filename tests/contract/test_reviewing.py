@@ -173,9 +173,10 @@ def test_reopened_on_another_head(site) -> None:
     dev.delete_branch(repo, "fix/1")
     new = site.commit(repo, "fix/1", {"fix.txt": "other\n"}, who="dev")
     dev.edit_pull(repo, number, state="open")
-    soon(site, lambda: dev.ls_refs(repo, [f"refs/pull/{number}/head"]), lambda refs: [*refs.values()] == [new])
-    (seen,) = reviews(site, repo, number)
     ours = site.name == "embedded"
+    if ours:  # Forgejo moves its ref only if it gets to the push after the reopening
+        assert [*dev.ls_refs(repo, [f"refs/pull/{number}/head"]).values()] == [new]
+    (seen,) = reviews(site, repo, number)
     assert (seen["stale"], seen["dismissed"], seen["commit_id"]) == (ours, ours, sha)
     body = {"Do": "merge", "head_commit_id": new}
     asked = soon(

@@ -239,14 +239,14 @@ class Demo:
         except UsageError:
             seen = None  # the World of the last tick is just being written
         if seen is None:
-            return stuck, QUIET_S
+            return stuck, BACKOFF_S if waits_for_time(None, self.action.kinds) else QUIET_S
         off = off_script(seen.world)
         if off is not None:
             return off, 0.0
         person = needs_person(seen.plan)
         if person is not None:
             return person, PERSON_S
-        return stuck, BACKOFF_S if waits_for_time(seen.plan) else QUIET_S
+        return stuck, BACKOFF_S if waits_for_time(seen.plan, self.action.kinds) else QUIET_S
 
     def _running(self) -> bool:
         try:

@@ -111,6 +111,11 @@ class DemoAction:
         return None
 
     @property
+    def kinds(self) -> frozenset[str]:
+        """Of each action's last entry, as far as it is known here."""
+        return frozenset(state.kind for state in self._states().values())
+
+    @property
     def waits_for_person(self) -> bool:
         """Whether it is left to a person, and they did not say yes yet."""
         return self.by_person and any(state.kind == "SEEN" for state in self._states().values())

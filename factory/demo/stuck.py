@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from factory.plan.effect import Plan
 from factory.plan.model import World
 from factory.runs.model import Cause, RunState
@@ -31,6 +33,11 @@ def needs_person(plan: Plan) -> str | None:
     return None
 
 
-def waits_for_time(plan: Plan) -> bool:
-    """Whether something is tried again by itself after a while."""
-    return any(skip.clears == "time" for skip in plan.skips)
+CUT_OFF = frozenset({"UNKNOWN", "FENCED"})
+"""Of an action whose run was lost. What it sent last may be under way for a minute, so for so long nobody looks."""
+
+
+def waits_for_time(plan: Plan | None, actions: Collection[str] = ()) -> bool:
+    """Whether something goes on by itself after a while: a session is tried again, or it is found out whether an action
+    that was cut off was done. ``actions``: the kind of each one's last entry on the ledger."""
+    return not CUT_OFF.isdisjoint(actions) or any(skip.clears == "time" for skip in (plan.skips if plan else ()))

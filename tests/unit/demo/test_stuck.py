@@ -50,3 +50,12 @@ def test_a_next_try_is_waited_for() -> None:
     assert waits_for_time(plan("time"))
     assert not waits_for_time(plan("a person: /retry"))
     assert not waits_for_time(Plan())
+
+
+@pytest.mark.parametrize("kind", ["UNKNOWN", "FENCED"])
+def test_an_action_that_was_cut_off_is_waited_for(kind: str) -> None:
+    """A lost run is looked at a minute after its fence, longer than a demo is quiet for without a reason."""
+    assert waits_for_time(plan("person"), {kind, "DONE"})
+    assert waits_for_time(None, {kind})
+    assert not waits_for_time(plan("person"), {"SEEN", "STARTED", "DONE"})
+    assert not waits_for_time(None)

@@ -238,15 +238,14 @@ class Demo:
             seen = newest(self.deployment, self.project)
         except UsageError:
             seen = None  # the World of the last tick is just being written
-        if seen is None:
-            return stuck, BACKOFF_S if waits_for_time(None, self.action.kinds) else QUIET_S
-        off = off_script(seen.world)
+        off = off_script(seen.world) if seen is not None else None
         if off is not None:
             return off, 0.0
-        person = needs_person(seen.plan)
+        person = needs_person(seen.plan) if seen is not None else None
         if person is not None:
             return person, PERSON_S
-        return stuck, BACKOFF_S if waits_for_time(seen.plan, self.action.kinds) else QUIET_S
+        later = waits_for_time(seen.plan if seen is not None else None, self.action.kinds)
+        return stuck, BACKOFF_S if later else QUIET_S
 
     def _running(self) -> bool:
         try:

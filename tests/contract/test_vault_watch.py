@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -141,10 +142,15 @@ def test_what_is_asked_ahead_is_what_would_be_told_and_counts_once(site, done: D
     """Of several requests at once; what happens after an answer was given out shows in the next one."""
     made = [request(site, done) for _ in range(3)]
     heads = [head for _, _, head in made]
-    own = reads(done)
+    client = done.client("dispatcher")
+    own = ForgeReads(client, done.ops)
     own.ahead([*heads, "", "f" * 40])
-    assert [own.pulls(head) for head in heads] == [reads(done).pulls(head) for head in heads]
-    assert own.pulls("f" * 40) == ()
+    for thread in [one for one in threading.enumerate() if one.name.startswith("ahead ")]:
+        thread.join()
+    asked = client.requests
+    told = [own.pulls(head) for head in (*heads, "f" * 40)]
+    assert client.requests == asked, "all of it was asked before"
+    assert told == [*(reads(done).pulls(head) for head in heads), ()]
     own.ahead(heads)
     own.refs("refs/heads/main")  # the next turn
     number, _, head = made[0]

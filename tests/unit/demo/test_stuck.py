@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any, cast
+
 import pytest
 
+from factory.app import demo
+from factory.app.demo import BACKOFF_S, QUIET_S, Demo
+from factory.app.demo_action import DemoAction
 from factory.demo.stuck import needs_person, off_script, waits_for_time
+from factory.errors import UsageError
 from factory.plan.effect import Plan
 from factory.plan.model import Skip
 from factory.runs.model import Cause, RunState, Subject
 from factory.testing import builders
+from factory.vault.ledger import State
 
 PULL = Subject(str(builders.PROJECT), "pull", "4")
 
@@ -59,3 +67,19 @@ def test_an_action_that_was_cut_off_is_waited_for(kind: str) -> None:
     assert waits_for_time(None, {kind})
     assert not waits_for_time(plan("person"), {"SEEN", "STARTED", "DONE"})
     assert not waits_for_time(None)
+
+
+@pytest.mark.parametrize(("kind", "patience"), [("STARTED", QUIET_S), ("FENCED", BACKOFF_S), ("DONE", QUIET_S)])
+def test_a_demo_asks_the_ledger_how_long_it_may_be_quiet(
+    kind: str, patience: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def not_yet(*_: object) -> Any:
+        raise UsageError("no tick has looked yet")
+
+    nothing = cast(Any, None)
+    one = Demo(tmp_path, print)
+    one.deployment = nothing
+    one.action = DemoAction(nothing, one.project, one.project, "founder", lambda: None, print)
+    one.action._reader.ledger.states["a-1"] = State("a-1", kind)
+    monkeypatch.setattr(demo, "newest", not_yet)
+    assert one._chance("a-1 is not over") == ("a-1 is not over", patience)
